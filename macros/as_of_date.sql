@@ -1,0 +1,1 @@
+{% macro as_of_date() %}cast('{{ var("as_of") }}' as date){% endmacro %}

@@ -1,0 +1,22 @@
+{% macro is_json_object(expression) %}
+  {{- return(adapter.dispatch('is_json_object', 'statsig_sync')(expression)) -}}
+{% endmacro %}
+
+{% macro default__is_json_object(expression) -%}
+  cast({{ expression }} as {{ dbt.type_string() }}) is json object
+{%- endmacro %}
+
+{#-
+  DuckDB reads NaN, Infinity and a comma before a closing bracket as JSON. So they are looked for in what is left of
+  the text without its strings, where no other letters than those of true, false, null and exponents can stand.
+-#}
+{% macro duckdb__is_json_object(expression) -%}
+  coalesce(
+    json_type(try_cast({{ expression }} as json)) = 'OBJECT'
+    and not regexp_matches(
+      regexp_replace(cast(try_cast({{ expression }} as json) as varchar), '"(\\.|[^"\\])*"', '""', 'g'),
+      '(?i)nan|inf|,\s*[}\]]'
+    ),
+    false
+  )
+{%- endmacro %}

@@ -1,0 +1,24 @@
+with
+
+page_views as (
+
+    select * from {{ ref('stg_page_views') }}
+
+),
+
+final as (
+
+    select
+        view_id,
+        event_name,
+        user_id,
+        device_id,
+        page_path,
+        viewed_at,
+        properties,
+        loaded_at
+    from page_views
+
+)
+
+select * from final

@@ -1,0 +1,73 @@
+with
+
+source as (
+
+    select * from {{ ref('statsig_batch_log') }}
+
+),
+
+-- An outcome beats the claim, whatever the clocks say; on a tie of times what is certain beats what is in doubt.
+ranked as (
+
+    select
+        *,
+        row_number() over (
+            partition by batch_id
+            order by
+                case when state = 'claimed' then 2 else 1 end,
+                logged_at desc,
+                case state
+                    when 'accepted' then 1
+                    when 'rejected' then 2
+                    when 'unsent' then 3
+                    when 'unknown' then 4
+                    else 5
+                end
+        ) as recency
+    from source
+
+),
+
+latest as (
+
+    select * from ranked
+    where recency = 1
+
+),
+
+claims as (
+
+    select
+        batch_id,
+        min(logged_at) as claimed_at,
+        max(body_bytes) as body_bytes
+    from source
+    group by batch_id
+
+),
+
+final as (
+
+    select
+        latest.batch_id,
+        latest.run_id,
+        latest.sync_name,
+        latest.project,
+        latest.destination,
+        latest.operation,
+        case when latest.state = 'claimed' then 'unknown' else latest.state end as state,
+        latest.sequence,
+        latest.keys,
+        claims.body_bytes,
+        latest.attempts,
+        latest.http_status,
+        latest.elapsed_ms,
+        latest.message,
+        claims.claimed_at,
+        case when latest.state <> 'claimed' then latest.logged_at end as settled_at
+    from latest
+    inner join claims on latest.batch_id = claims.batch_id
+
+)
+
+select * from final

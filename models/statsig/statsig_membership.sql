@@ -1,0 +1,58 @@
+with
+
+deliveries as (
+
+    select * from {{ ref('statsig_deliveries') }}
+    where operation in ('add', 'adopt', 'remove', 'release')
+
+),
+
+-- No window functions: a changelog of ten million rows must fold in seconds.
+last_requests as (
+
+    select
+        project,
+        destination,
+        key,
+        coalesce(
+            max(case when state = 'accepted' and operation in ('add', 'adopt') then sequence end), -1
+        ) as accepted_add,
+        coalesce(
+            max(case when state = 'accepted' and operation in ('remove', 'release') then sequence end), -1
+        ) as accepted_remove,
+        coalesce(max(case when state = 'unknown' and operation = 'add' then sequence end), -1) as unknown_add,
+        coalesce(max(case when state = 'unknown' and operation = 'remove' then sequence end), -1) as unknown_remove
+    from deliveries
+    group by project, destination, key
+
+),
+
+-- A request in doubt matters only where it is later than all that is settled, and would change something.
+folded as (
+
+    select
+        project,
+        destination,
+        key,
+        case
+            when accepted_add > accepted_remove and unknown_remove > accepted_add then 'uncertain'
+            when accepted_add > accepted_remove then 'in'
+            when unknown_add > accepted_remove then 'uncertain'
+            else 'out'
+        end as status
+    from last_requests
+
+),
+
+final as (
+
+    select
+        project,
+        destination as segment_id,
+        key as id,
+        status
+    from folded
+
+)
+
+select * from final
