@@ -1,0 +1,220 @@
+"""The command line's arguments."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import math
+from pathlib import Path
+
+from sync import __version__
+from sync.core.delivery import Patience
+
+_EPILOG = """exit codes:
+  0  done, or nothing to do (rows that were refused before sending are warnings)
+  1  something could not be delivered (or rows were refused, with --fail-on-rejects)
+  2  wrong usage or configuration; nothing was sent
+  3  the gate or a guard refused; nothing was sent (of the refused syncs, with --keep-going)
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of ``statsig-sync``."""
+    root = argparse.ArgumentParser(
+        prog="statsig-sync",
+        description="Sends events and audiences from the warehouse to Statsig, after dbt build.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _check(_command(commands, "check", "check configuration, keys, columns and segments; sends no data"))
+    _plan(_command(commands, "plan", "show what run would send; writes nothing anywhere"))
+    _run(_command(commands, "run", "send what has changed since the last run"))
+    _verify(_command(commands, "verify", "compare the lists in Statsig with what the ledgers say"))
+    _resolve(_command(commands, "resolve", "settle events whose outcome is not known, as sent or as unsent"))
+    _prune(_command(commands, "prune", "delete old lines of the ledgers that nothing depends on"))
+    return root
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument(
+        "--project-dir", type=Path, default=Path(), metavar="DIR", help="the dbt project (default: here)"
+    )
+    command.add_argument("--profiles-dir", type=Path, metavar="DIR", help="where profiles.yml is (default: as dbt)")
+    command.add_argument("--target", metavar="NAME", help="the profile's target (default: the profile's own)")
+    command.add_argument("--manifest", type=Path, metavar="FILE", help="default: target/manifest.json in the project")
+    command.add_argument(
+        "--run-results", type=Path, metavar="FILE", help="default: target/run_results.json in the project"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    command.add_argument("--debug", action="store_true", help="show stack traces")
+    return command
+
+
+def _select(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--select",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these syncs: names of exposures, with * and ? (default: all)",
+    )
+
+
+def _gate(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--gate",
+        choices=("strict", "warn", "off"),
+        default="strict",
+        help="what to do when the last dbt build did not prove a sync's data (default: strict, refuse)",
+    )
+    command.add_argument(
+        "--retry-rejected", action="store_true", help="send rows again that Statsig refused and that have not changed"
+    )
+
+
+def _allow_removals(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-removals",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="let these mirrors remove more than their guard allows, this once; the run ledger keeps it",
+    )
+
+
+def _lease(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait",
+        nargs="?",
+        type=_seconds,
+        const=3600.0,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait for another run of the same sync to end (default: refuse; --wait alone: up to 3600)",
+    )
+    command.add_argument(
+        "--lease",
+        type=_seconds,
+        default=1800.0,
+        metavar="SECONDS",
+        help="how long a run that has died keeps others out (default: 1800)",
+    )
+
+
+def _patience(command: argparse.ArgumentParser) -> None:
+    default = Patience()
+    command.add_argument(
+        "--max-attempts",
+        type=_attempts,
+        default=default.attempts,
+        metavar="NUMBER",
+        help=f"how often a request is tried before the run gives it up (default: {default.attempts})",
+    )
+    command.add_argument(
+        "--max-seconds",
+        type=_seconds,
+        default=default.total_seconds,
+        metavar="SECONDS",
+        help=f"how long a request is tried, pauses included (default: {default.total_seconds:g})",
+    )
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    _select(command)
+    _patience(command)
+    command.set_defaults(gate="off", retry_rejected=False, keep_going=False, allow_removals=[])
+
+
+def _plan(command: argparse.ArgumentParser) -> None:
+    _select(command)
+    _gate(command)
+    _allow_removals(command)
+    _patience(command)
+    command.set_defaults(keep_going=False)
+
+
+def _run(command: argparse.ArgumentParser) -> None:
+    _select(command)
+    _gate(command)
+    _allow_removals(command)
+    _patience(command)
+    _lease(command)
+    command.add_argument(
+        "--fail-on-rejects", action="store_true", help="exit with 1 when rows were refused before sending"
+    )
+    command.add_argument(
+        "--keep-going", action="store_true", help="run the syncs that nothing refuses although others are refused"
+    )
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    _select(command)
+    _allow_removals(command)
+    _patience(command)
+    _lease(command)
+    command.add_argument(
+        "--counts-only", action="store_true", help="compare only how many ids there are, with one request per segment"
+    )
+    command.add_argument(
+        "--repair", action="store_true", help="make the lists what the ledgers say, as far as the sync's mode goes"
+    )
+
+
+def _resolve(command: argparse.ArgumentParser) -> None:
+    _lease(command)
+    command.add_argument("name", metavar="NAME", help="the event sync: an exposure's name")
+    command.add_argument(
+        "--as",
+        dest="settled_as",
+        required=True,
+        choices=("sent", "unsent"),
+        help="sent: never send these events again; unsent: the next run sends them",
+    )
+    command.add_argument(
+        "--batch", nargs="+", default=[], metavar="ID", help="only these batches of statsig_unsettled (default: all)"
+    )
+
+
+def _prune(command: argparse.ArgumentParser) -> None:
+    _lease(command)
+    command.add_argument(
+        "--older-than", required=True, type=_days, metavar="DAYS", help="delete lines older than this, such as 180d"
+    )
+
+
+def _attempts(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < len(text) < 4 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 999")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    """A number of seconds that is neither negative nor endless."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
+    return seconds
+
+
+def _days(text: str) -> dt.timedelta:
+    """A number of days, with or without a d."""
+    number = text.removesuffix("d")
+    if not number.isascii() or not number.isdigit() or len(number) > 5:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, such as 180d")
+    return dt.timedelta(days=int(number))

@@ -1,0 +1,209 @@
+"""From arguments to an exit code: the one place where errors become messages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sync.cli.arguments import parser
+from sync.core.delivery import Patience
+from sync.errors import ConfigError, StatsigSyncError
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one command; returns its exit code. No error leaves it but a wrong use of arguments."""
+    options = parser().parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except StatsigSyncError as error:
+        return _report_error(options, error, error.exit_code)
+    except KeyboardInterrupt:
+        print("statsig-sync: stopped.", file=sys.stderr, flush=True)
+        # Python would wait for requests in flight before it ends; what they were is in the ledgers.
+        os._exit(1)
+    except BrokenPipeError:
+        # Whoever read the output has gone; what was to be done is done or is in the ledgers.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _report_error(options, error, 1)
+
+
+def _report_error(options: argparse.Namespace, error: Exception, code: int) -> int:
+    if options.debug:
+        traceback.print_exc()
+    faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
+    if not isinstance(error, StatsigSyncError):
+        faults = [f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where."]
+    if options.json:
+        _print_json(options, code, {"errors": faults})
+    else:
+        for fault in faults:
+            print(f"error: {fault}", file=sys.stderr)
+    return code
+
+
+def _world(options: argparse.Namespace) -> Any:
+    # The warehouse's libraries are slow to import: not before the arguments are known to be good.
+    from sync.edges.clock import SystemClock  # noqa: PLC0415
+    from sync.run.world import Location, open_world  # noqa: PLC0415
+
+    location = Location(
+        options.project_dir, options.profiles_dir, options.target, options.manifest, options.run_results
+    )
+    return open_world(location, os.environ, SystemClock(), lambda: uuid.uuid4().hex)
+
+
+def _request(options: argparse.Namespace) -> Any:
+    from sync.run.prepare import Request  # noqa: PLC0415
+
+    return Request(
+        tuple(options.select),
+        options.gate,
+        options.retry_rejected,
+        options.keep_going,
+        tuple(options.allow_removals),
+    )
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()}, process {os.getpid()}"
+
+
+def _term(options: argparse.Namespace) -> Any:
+    from sync.run.lease import Term  # noqa: PLC0415
+
+    return Term(options.lease, options.wait)
+
+
+def _patience(options: argparse.Namespace) -> Patience:
+    return Patience(attempts=options.max_attempts, total_seconds=options.max_seconds)
+
+
+def _manner(options: argparse.Namespace) -> Any:
+    from sync.cli import printing  # noqa: PLC0415
+    from sync.run.commands import Manner  # noqa: PLC0415
+
+    observer = printing.observer(sys.stderr, quiet=options.json)
+    return Manner(_patience(options), _term(options), _holder(), _Stop(), observer)
+
+
+def _print_json(options: argparse.Namespace, code: int, more: dict[str, Any]) -> None:
+    print(json.dumps({"command": options.command, "exit_code": code, **more}, indent=2))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sync.run.check import check  # noqa: PLC0415
+
+    checked = check(_world(options), _request(options), _patience(options))
+    if options.json:
+        syncs = [{"sync": one.sync.name, "model": one.sync.model, "note": one.note} for one in checked]
+        _print_json(options, 0, {"syncs": syncs})
+    else:
+        for one in checked:
+            print(f"ok  {one.sync.name}: {one.note}")
+        print(f"{len(checked)} sync(s) checked. No data was sent.")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from sync.cli import printing  # noqa: PLC0415
+    from sync.core.plan import summary  # noqa: PLC0415
+    from sync.run.commands import plan  # noqa: PLC0415
+
+    found = plan(_world(options), _request(options), _patience(options))
+    code = 3 if found.refusals else 0
+    if options.json:
+        _print_json(options, code, summary(found))
+    else:
+        printing.print_plan(found)
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sync.cli import printing  # noqa: PLC0415
+    from sync.run.commands import run  # noqa: PLC0415
+
+    report = run(_world(options), _request(options), _manner(options))
+    code = printing.exit_code(report, options.fail_on_rejects)
+    if options.json:
+        _print_json(options, code, printing.report_summary(report))
+    else:
+        printing.print_report(report)
+    return code
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from sync.cli import printing  # noqa: PLC0415
+    from sync.run.verify import VerifyRequest, verify  # noqa: PLC0415
+
+    request = VerifyRequest(options.select, options.counts_only, options.repair, options.allow_removals)
+    verified = verify(_world(options), request, _manner(options))
+    code = 0 if all(one.is_right for one in verified) else 1
+    if options.json:
+        _print_json(options, code, {"segments": [asdict(one) for one in verified]})
+    else:
+        printing.print_verified(verified)
+    return code
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    from sync.run.resolve import Verdict, resolve  # noqa: PLC0415
+
+    verdict = Verdict(options.name, options.settled_as, options.batch)
+    resolved = resolve(_world(options), verdict, _holder(), _term(options))
+    events = sum(resolved.batches.values())
+    if options.json:
+        _print_json(options, 0, asdict(resolved))
+    else:
+        count = len(resolved.batches)
+        print(f"{resolved.sync_name}: {count} batch(es), {events:,} event(s) settled as {resolved.settled_as}")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from sync.run.prune import prune  # noqa: PLC0415
+
+    counts = prune(_world(options), options.older_than, _holder(), _term(options))
+    if options.json:
+        _print_json(options, 0, {"deleted": dict(counts)})
+    else:
+        for name, count in counts.items():
+            print(f"{name}: {count:,} line(s) deleted")
+    return 0
+
+
+_COMMANDS = {
+    "check": _check,
+    "plan": _plan,
+    "run": _run,
+    "verify": _verify,
+    "resolve": _resolve,
+    "prune": _prune,
+}
+
+
+class _Stop:
+    """Turns the first SIGINT or SIGTERM into a wish to stop after what is in flight; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self._is_wished = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._wish)
+
+    def _wish(self, number: int, _frame: object) -> None:
+        self._is_wished = True
+        signal.signal(number, signal.default_int_handler)
+        print("statsig-sync: stopping after the requests in flight; once more stops at once.", file=sys.stderr)
+
+    def __call__(self) -> bool:
+        return self._is_wished

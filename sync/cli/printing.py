@@ -1,0 +1,178 @@
+"""What a person reads: the plan, the progress, and the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, rejected_rows, summary
+from sync.core.reasons import MEANING, SENT_WITHOUT
+from sync.run.apply import Observer, SyncResult
+from sync.run.commands import RunReport
+from sync.run.verify import Verified
+
+
+def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
+    """The exit code of a run that was carried out."""
+    if len(report.results) < len(report.plan.syncs) or not all(result.is_delivered for result in report.results):
+        return 1
+    if fail_on_rejects and any(result.rows_rejected for result in report.results):
+        return 1
+    return 3 if report.plan.refusals else 0
+
+
+def report_summary(report: RunReport) -> dict[str, Any]:
+    """A run as data that JSON can hold."""
+    return {
+        "run_id": report.run_id,
+        "plan": summary(report.plan),
+        "results": [asdict(result) for result in report.results],
+    }
+
+
+def print_plan(plan: Plan) -> None:
+    """The plan, sync by sync."""
+    for one in plan.syncs:
+        print(_headline(one))
+        for line in _plan_lines(one):
+            print(f"  {line}")
+    for note in plan.notes:
+        print(f"note: {note}")
+    for warning in plan.warnings:
+        print(f"warning: {warning}")
+    for refusal in plan.refusals:
+        print(f"refused: {refusal.sync_name}: {refusal.message}")
+    if plan.is_empty:
+        print("Nothing to send.")
+    elif plan.seconds:
+        print(f"Statsig's rate limits on ID lists make this take {plan.seconds:,} s at the least.")
+
+
+def _headline(plan: SyncPlan) -> str:
+    if isinstance(plan, SegmentPlan):
+        return f"{plan.sync.name}: {plan.facts.config.mode} segment {plan.sync.destination}"
+    return f"{plan.sync.name}: events"
+
+
+def _plan_lines(plan: SyncPlan) -> list[str]:
+    if isinstance(plan, SegmentPlan):
+        found = len(plan.facts.adopted) if plan.facts.adopted is not None else 0
+        lines = [
+            *([f"{found:,} ids found in Statsig, adopted as the baseline"] if found else []),
+            f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, "
+            f"{plan.members_after:,} afterwards",
+            *_samples("remove", plan.change.removes.head(3).to_list(), len(plan.change.removes)),
+            *_samples("add", plan.change.adds.head(3).to_list(), len(plan.change.adds)),
+        ]
+    else:
+        lines = [f"{plan.keys:,} of {plan.rows_read:,} rows to send", *(f"  {sample}" for sample in plan.samples)]
+        if plan.skipped:
+            lines.append(f"{plan.skipped:,} events left out by backfill, for good")
+    requests = [f"{plan.requests:,} request(s)"] if plan.requests else ["nothing to send"]
+    return [*lines, *_reject_lines(_rejected(plan)), *requests]
+
+
+def _samples(operation: str, ids: list[str], count: int) -> list[str]:
+    return [f"{count:,} to {operation}, such as {', '.join(ids)}"] if count else []
+
+
+def _rejected(plan: SyncPlan) -> dict[tuple[str, str], int]:
+    if isinstance(plan, EventPlan):
+        return dict(plan.rejected_rows)
+    return rejected_rows(plan.facts.rejects)
+
+
+def _reject_lines(counts: dict[tuple[str, str], int]) -> list[str]:
+    return [
+        f"{rows:,} row(s) {'sent without a part' if effect == SENT_WITHOUT else 'not sent'}: {reason}"
+        f" ({MEANING.get(reason, reason)})"
+        for (reason, effect), rows in sorted(counts.items())
+    ]
+
+
+def print_report(report: RunReport) -> None:
+    """How a run ended."""
+    for note in report.plan.notes:
+        print(f"note: {note}")
+    for warning in report.plan.warnings:
+        print(f"warning: {warning}")
+    for refusal in report.plan.refusals:
+        print(f"refused: {refusal.sync_name}: {refusal.message}")
+    for plan, result in zip(report.plan.syncs, report.results, strict=False):
+        print(_result_line(result))
+        for line in _reject_lines(_rejected(plan)):
+            print(f"  {line}")
+    if len(report.results) < len(report.plan.syncs):
+        print(f"stopped: {len(report.plan.syncs) - len(report.results)} sync(s) not started")
+    print(f"run {report.run_id}; see statsig_sync_runs, statsig_batches and statsig_reject_log in the warehouse")
+
+
+def _result_line(result: SyncResult) -> str:
+    counts = [
+        f"{count:,} {word}"
+        for count, word in (
+            (result.rejected, "refused by Statsig"),
+            (result.unsent, "not sent"),
+            (result.unknown, "in doubt"),
+        )
+        if count
+    ]
+    said = f"{result.accepted:,} of {result.planned:,} delivered" if result.planned else "nothing to send"
+    parts = [f"{result.sync_name}: {result.state}, {said}", *counts]
+    message = f". {result.message[0].upper()}{result.message[1:]}" if result.message else ""
+    return ", ".join(parts) + message
+
+
+def print_verified(verified: Sequence[Verified]) -> None:
+    """How the lists in Statsig differ from the ledgers."""
+    for one in verified:
+        print(f"{one.sync_name}: segment {one.segment_id}: {_difference(one)}")
+        if one.samples:
+            print(f"  such as {', '.join(one.samples)}; all of them are in statsig_drift_log")
+        if one.repair is not None:
+            print(f"  repair: {_result_line(one.repair)}")
+
+
+def _difference(one: Verified) -> str:
+    if not one.has_drift:
+        return f"as it should be, {one.listed:,} ids"
+    if one.missing is None:
+        return f"{one.listed:,} ids in Statsig, {one.known:,} in the ledgers; run verify without --counts-only"
+    return f"{one.missing:,} missing, {one.extra:,} extra"
+
+
+class PlainObserver:
+    """Plain lines, for logs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def started(self, plan: SyncPlan) -> None:
+        """Says what is about to be sent."""
+        if plan.keys:
+            print(f"{plan.sync.name}: sending {plan.keys:,} keys", file=self._stream, flush=True)
+
+    def accepted(self, plan: SyncPlan, keys: int) -> None:
+        """Says nothing: a log has no use for a line per request."""
+
+    def ended(self, result: SyncResult) -> None:
+        """Says nothing: the report does."""
+
+
+class QuietObserver(PlainObserver):
+    """Says nothing at all."""
+
+    def started(self, plan: SyncPlan) -> None:
+        """Says nothing."""
+
+
+def observer(stream: TextIO, quiet: bool) -> Observer:
+    """A progress bar on a terminal, plain lines elsewhere."""
+    if quiet:
+        return QuietObserver(stream)
+    if not stream.isatty():
+        return PlainObserver(stream)
+    from sync.cli.progress import ProgressObserver  # noqa: PLC0415 - a terminal only
+
+    return ProgressObserver()

@@ -1,0 +1,292 @@
+"""From the mapping of an event sync to the SQL that reads its rows and encodes them.
+
+Encoding events in the column engine is several times faster than in Python, so an event's JSON is an
+expression: fragments joined by ``concat_ws``, where a null fragment drops out by itself. Only ``custom``
+is left out of it: it is JSON already, and has to be checked strictly before it is put in
+(``sync.core.events.assemble``).
+
+Shape of an event: Statsig's HTTP API reference, ``log_event``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sync.core import reasons, sql
+from sync.core.columns import Column, Kind, find
+from sync.spec.model import MAPPABLE_FIELDS, USER_FIELDS, EventConfig
+from sync.spec.statsig import FORBIDDEN_IN_EVENT_NAME, MAX_TEXT_LENGTH
+
+# Epoch milliseconds of 2100-01-01: a larger number is most often milliseconds read as seconds.
+_LATEST_TIME = 4_102_444_800_000
+_ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
+
+_AFTER_HASH = ("event_time", "reason", "detail", "without", "head", "custom")
+_ENCODED = ", ".join(("key", *_AFTER_HASH))
+# A separator that JSON text cannot hold keeps two different rows from the same hash.
+_HASH = "md5(coalesce(head, '') || chr(1) || coalesce(custom, ''))"
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """Which column feeds which part of an event.
+
+    ``fields`` maps Statsig's fields to columns, ``custom_ids`` the names of custom ids to columns;
+    ``metadata`` holds the columns that become metadata, in the relation's order.
+    """
+
+    unique_key: Column
+    fields: Mapping[str, Column] = field(default_factory=dict)
+    custom_ids: Mapping[str, Column] = field(default_factory=dict)
+    metadata: tuple[Column, ...] = ()
+
+    @property
+    def identifiers(self) -> tuple[Column, ...]:
+        """The columns that say whose event it is."""
+        user_id = (self.fields["user_id"],) if "user_id" in self.fields else ()
+        return (*user_id, *self.custom_ids.values())
+
+
+@dataclass(frozen=True)
+class EventLedgers:
+    """The relations that say what was sent and what was refused, as SQL text.
+
+    ``on_unknown`` decides whether an event whose outcome is unknown counts as sent (``hold``) or is sent
+    again (``resend``).
+    """
+
+    deliveries: str
+    reject_log: str
+    on_unknown: str
+
+    def sent_query(self) -> str:
+        """The keys, with the hash of the row, that must not be sent again."""
+        states = "('accepted', 'unknown')" if self.on_unknown == "hold" else "('accepted')"
+        return (
+            f"select key, row_hash from {self.deliveries} where project = $project and sync_name = $sync_name"
+            f" and operation in ('log', 'skip') and state in {states}"
+        )
+
+    def logged_query(self) -> str:
+        """The reasons that the reject ledger has, per key and hash of a row: the hash alone leaves out the key."""
+        return (
+            f"select key, row_hash, string_agg(distinct reason, ',') as reasons from {self.reject_log}"
+            " where project = $project and sync_name = $sync_name group by key, row_hash"
+        )
+
+
+def resolve(config: EventConfig, columns: Sequence[Column]) -> EventColumns:
+    """Who feeds what, given the relation's columns.
+
+    A field that is not mapped takes the column with its own name, if the relation has it and
+    ``exclude`` does not keep it out. Raises ``KeyError`` for a column that is not there
+    (``sync.core.mapping`` reports those before).
+    """
+    chosen = {name: _required(columns, source) for name, source in config.columns.items()}
+    custom_ids = {name: _required(columns, source) for name, source in config.custom_ids.items()}
+    excluded = {_required(columns, name).name for name in config.exclude}
+    taken = {column.name for column in (*chosen.values(), *custom_ids.values())}
+    for name in MAPPABLE_FIELDS:
+        own = find(columns, name)
+        named_already = name == "event_name" and config.event_name is not None
+        if name not in chosen and own and not named_already and own.name not in excluded | taken:
+            chosen[name] = own
+    used = {column.name for column in (*chosen.values(), *custom_ids.values())}
+    metadata = tuple(column for column in columns if column.name not in used | excluded)
+    return EventColumns(_required(columns, config.unique_key), chosen, custom_ids, metadata)
+
+
+def _required(columns: Sequence[Column], name: str) -> Column:
+    column = find(columns, name)
+    if column is None:
+        raise KeyError(name)
+    return column
+
+
+def source_query(config: EventConfig, columns: EventColumns, relation: str) -> str:
+    """A select over the relation with one row per event, encoded.
+
+    Columns: ``key`` (text of the unique key), ``event_time`` (milliseconds UTC), ``reason`` and
+    ``detail`` (why the row cannot be sent; null where it can), ``without`` (a reason for a part that was
+    left out), ``head`` (the event's JSON, open at the end of ``user``), ``custom`` (text as it stands in
+    the warehouse).
+    """
+    key = sql.text_form(columns.unique_key)
+    time = _time(columns)
+    reason, detail = _reason(config, columns, key, time)
+    custom = columns.fields.get("custom")
+    return (
+        f"select {key} as key, {time} as event_time, {reason} as reason, {detail} as detail,"
+        f" {_without(columns)} as without, {_head(config, columns, time)} as head,"
+        f" {sql.text_form(custom) if custom else 'cast(null as varchar)'} as custom\n"
+        f"from {relation}"
+    )
+
+
+def single_rows_query(source: str, key: str, relation: str, ledgers: EventLedgers) -> str:
+    """The encoded rows whose key stands in one row only and is not settled yet; the columns of ``Row``.
+
+    It streams: nothing in it sorts or gathers the rows. Parameters: ``$project`` and ``$sync_name``.
+    """
+    return f"""
+with source as not materialized ({source}),
+hashed as not materialized (select *, {_HASH} as row_hash from source),
+sent as ({ledgers.sent_query()}),
+logged as ({ledgers.logged_query()}),
+repeated as (select key from (select {key} as key from {relation}) where key is not null
+    group by key having count(*) > 1)
+select hashed.key, hashed.row_hash, {", ".join(f"hashed.{name}" for name in _AFTER_HASH)},
+    1 as copies, true as is_chosen, false as was_sent, logged.reasons as logged
+from hashed left join logged on logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key
+where not exists (select 1 from sent where sent.key = hashed.key)
+    and not exists (select 1 from repeated where repeated.key = hashed.key)
+"""
+
+
+def repeated_rows_query(source: str, key: str, relation: str, ledgers: EventLedgers) -> str:
+    """The encoded rows whose key stands in several rows; the columns of ``Row``.
+
+    One row is chosen per key: one that can be sent before one that cannot, then the one that was sent
+    already, then the earliest time, then the smallest hash. Rows that are the same to the letter are one
+    row with several copies. Parameters: ``$project`` and ``$sync_name``.
+    """
+    return f"""
+with source as ({source}),
+hashed as (select *, {_HASH} as row_hash from source),
+sent as ({ledgers.sent_query()}),
+logged as ({ledgers.logged_query()}),
+repeated as (select key from (select {key} as key from {relation}) where key is not null
+    group by key having count(*) > 1),
+copied as (select {_ENCODED}, row_hash, count(*) as copies from hashed
+    where key in (select key from repeated) group by {_ENCODED}, row_hash),
+marked as (select copied.*,
+    exists (select 1 from sent where sent.key = copied.key) as was_sent,
+    exists (select 1 from sent where sent.key = copied.key and sent.row_hash = copied.row_hash) as is_the_sent_one
+    from copied),
+ranked as (select *, row_number() over (partition by key order by (reason is not null), (not is_the_sent_one),
+    event_time nulls last, row_hash) as place from marked)
+select ranked.key, ranked.row_hash, {", ".join(f"ranked.{name}" for name in _AFTER_HASH)},
+    ranked.copies, ranked.place = 1 as is_chosen, ranked.was_sent, logged.reasons as logged
+from ranked left join logged on logged.row_hash = ranked.row_hash and logged.key is not distinct from ranked.key
+order by ranked.key, ranked.place
+"""
+
+
+def _time(columns: EventColumns) -> str:
+    column = columns.fields.get("event_time")
+    if column is None:
+        return "cast(null as bigint)"
+    milliseconds = _milliseconds(column)
+    return f"case when {milliseconds} >= 0 and {milliseconds} < {_LATEST_TIME} then {milliseconds} end"
+
+
+def _milliseconds(column: Column) -> str:
+    name = sql.identifier(column.name)
+    match column.kind:
+        case Kind.DATE | Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
+            return f"(case when isfinite({name}) then epoch_us({name}) // 1000 end)"
+        case Kind.INTEGER | Kind.DECIMAL | Kind.FLOAT:
+            return f"try_cast(round(cast({name} as double) * 1000) as bigint)"
+        case _:
+            text = sql.text_form(column)
+            parsed = f"try_cast({text} as timestamptz)"
+            return (
+                f"(case when regexp_matches({text}, {sql.literal(_ISO_DATE)}) and isfinite({parsed})"
+                f" then epoch_us({parsed}) // 1000 end)"
+            )
+
+
+def _name(config: EventConfig, columns: EventColumns) -> str:
+    if config.event_name is not None:
+        return sql.literal(config.event_name)
+    return sql.text_form(columns.fields["event_name"])
+
+
+def _reason(config: EventConfig, columns: EventColumns, key: str, time: str) -> tuple[str, str]:
+    """The reason why a row cannot be sent, and a detail, as expressions; the first that holds counts."""
+    whens = [(f"{key} is null", reasons.MISSING_UNIQUE_KEY, "null")]
+    if config.event_name is None:
+        name = _name(config, columns)
+        too_long = f"length({name}) > {MAX_TEXT_LENGTH}"
+        forbidden = " or ".join(f"contains({name}, {_character(one)})" for one in FORBIDDEN_IN_EVENT_NAME)
+        whens.append((f"{name} is null or {sql.is_blank(name)}", reasons.MISSING_EVENT_NAME, "null"))
+        whens.append((f"{too_long} or {forbidden}", reasons.INVALID_EVENT_NAME, f"left({name}, {MAX_TEXT_LENGTH})"))
+    if "event_time" in columns.fields:
+        raw = sql.text_form(columns.fields["event_time"])
+        whens.append((f"{raw} is not null and {time} is null", reasons.INVALID_EVENT_TIME, f"left({raw}, 100)"))
+    ids = [sql.text_form(column) for column in columns.identifiers]
+    nobody = " and ".join(f"({one} is null or {sql.is_blank(one)})" for one in ids)
+    whens.append((nobody, reasons.MISSING_IDENTIFIER, "null"))
+    for column, one in zip(columns.identifiers, ids, strict=True):
+        spaced = f"not {sql.is_blank(one)} and {sql.has_outer_space(one)}"
+        whens.append((spaced, reasons.OUTER_WHITESPACE, sql.literal(f"column {column.name}")))
+    reason = " ".join(f"when {condition} then {sql.literal(name)}" for condition, name, _ in whens)
+    detail = " ".join(f"when {condition} then {text}" for condition, _, text in whens)
+    return f"case {reason} end", f"cast(case {detail} end as varchar)"
+
+
+def _character(character: str) -> str:
+    return f"chr({ord(character)})"
+
+
+def _without(columns: EventColumns) -> str:
+    column = columns.fields.get("event_value")
+    if column is None:
+        return "cast(null as varchar)"
+    return f"case when {_value_problem(column)} then {sql.literal(reasons.INVALID_EVENT_VALUE)} end"
+
+
+def _value_problem(column: Column) -> str:
+    if column.kind is Kind.FLOAT:
+        return f"not isfinite({sql.identifier(column.name)})"
+    if column.kind in (Kind.INTEGER, Kind.DECIMAL):
+        return "false"
+    return f"length({sql.text_form(column)}) > {MAX_TEXT_LENGTH}"
+
+
+def _head(config: EventConfig, columns: EventColumns, time: str) -> str:
+    parts = [
+        _member("eventName", sql.json_string(_name(config, columns))),
+        _member("time", f"cast({time} as varchar)"),
+    ]
+    if value := columns.fields.get("event_value"):
+        number = value.kind in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
+        form = sql.text_form(value)
+        encoded = form if number else sql.json_string(form)
+        parts.append(_member("value", f"case when not ({_value_problem(value)}) then {encoded} end"))
+    metadata = [_member(column.name, sql.json_string(sql.text_form(column))) for column in columns.metadata]
+    if metadata:
+        parts.append(f"{sql.literal(chr(34) + 'metadata' + chr(34) + ':{')} || {_joined(metadata)} || '}}'")
+    user = f"{sql.literal(chr(34) + 'user' + chr(34) + ':{')} || {_joined(_user(config, columns))}"
+    return f"'{{' || {_joined([*parts, user])}"
+
+
+def _user(config: EventConfig, columns: EventColumns) -> list[str]:
+    members = []
+    if user_id := columns.fields.get("user_id"):
+        members.append(_member("userID", _usable_id(user_id)))
+    for name, key in USER_FIELDS.items():
+        if column := columns.fields.get(name):
+            members.append(_member(key, sql.json_string(sql.text_form(column))))
+    if columns.custom_ids:
+        ids = _joined([_member(name, _usable_id(column)) for name, column in columns.custom_ids.items()])
+        members.append(f"{sql.literal(json.dumps('customIDs') + ':{')} || nullif({ids}, '') || '}}'")
+    members.append(sql.literal(json.dumps("statsigEnvironment") + ":" + json.dumps({"tier": config.environment})))
+    return members
+
+
+def _usable_id(column: Column) -> str:
+    """A blank identifier is no identifier: it is left out."""
+    text = sql.text_form(column)
+    return f"case when not {sql.is_blank(text)} then {sql.json_string(text)} end"
+
+
+def _member(key: str, value: str) -> str:
+    """A member of a JSON object; null where the value is null, so that it drops out."""
+    return f"{sql.literal(json.dumps(key, ensure_ascii=False) + ':')} || {value}"
+
+
+def _joined(fragments: Sequence[str]) -> str:
+    return "concat_ws(',', " + ", ".join(fragments) + ")"

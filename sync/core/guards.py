@@ -1,0 +1,75 @@
+"""What a mirror must never do by mistake: empty a segment, or remove much of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sync.core.plan import Refusal, SegmentPlan
+from sync.spec.statsig import ID_LIST_INLINE_LIMIT
+
+
+def removal_problem(plan: SegmentPlan) -> str | None:
+    """Why this mirror is refused; None where it may go on, or is not a mirror."""
+    config, removes, members = plan.facts.config, len(plan.change.removes), plan.members_before
+    if config.mode != "mirror" or not removes:
+        return None
+    advice = (
+        f"If this is meant, run once with --allow-removals {plan.sync.name}, or change guard: in the exposure. "
+        f"Model: {plan.sync.model}."
+    )
+    if not len(plan.facts.audience):
+        if config.guard.allow_empty:
+            return None
+        return f"the audience is empty and the segment has {members:,} members, so the mirror would empty it. {advice}"
+    share = 100 * removes / max(members, removes)
+    if removes > config.guard.max_removals and share > config.guard.max_removals_percent:
+        return (
+            f"the mirror would remove {removes:,} of {members:,} members ({share:.0f} %); the guard allows "
+            f"{config.guard.max_removals:,} or {config.guard.max_removals_percent:g} %. {advice}"
+        )
+    return None
+
+
+def first_run_problem(plan: SegmentPlan) -> str | None:
+    """Why ``on_first_run`` refuses a segment that the ledgers do not know but that has members; else None."""
+    found, config = plan.facts.adopted, plan.facts.config
+    if found is None or not len(found):
+        return None
+    if config.on_first_run == "refuse":
+        return (
+            f"segment '{config.segment_id}' has {len(found):,} members that the ledgers know nothing of, and "
+            "on_first_run is refuse. Write on_first_run: adopt to take them as the baseline."
+        )
+    if config.on_first_run == "reset" and len(plan.facts.audience) > ID_LIST_INLINE_LIMIT:
+        return (
+            f"on_first_run is reset, and the audience has {len(plan.facts.audience):,} ids; Statsig replaces a list "
+            f"at once only up to {ID_LIST_INLINE_LIMIT:,}. Write on_first_run: adopt."
+        )
+    return None
+
+
+def refusals(plans: Iterable[SegmentPlan], allowed: Collection[str]) -> list[Refusal]:
+    """What the guards refuse; ``allowed`` names the syncs whose removals the command line allows."""
+    listed = list(plans)
+    first_runs = [Refusal(plan.sync.name, problem) for plan in listed if (problem := first_run_problem(plan))]
+    return [*first_runs, *removal_refusals(listed, allowed)]
+
+
+def removal_refusals(plans: Iterable[SegmentPlan], allowed: Collection[str]) -> list[Refusal]:
+    """What the guard on removals refuses."""
+    return [
+        Refusal(plan.sync.name, problem)
+        for plan in plans
+        if plan.sync.name not in allowed and (problem := removal_problem(plan))
+    ]
+
+
+def overlap_refusal(names: tuple[str, str], segment_id: str, shared: int) -> list[Refusal]:
+    """Refuses two syncs, one adding to and one removing from a segment, whose audiences share ids."""
+    if not shared:
+        return []
+    message = (
+        f"{names[0]} and {names[1]} write segment '{segment_id}' and share {shared:,} ids, which would be added and "
+        "removed at every run. Keep them out of one of the two models."
+    )
+    return [Refusal(name, message) for name in names]

@@ -1,0 +1,234 @@
+"""The rows of the ledgers. Names and types are those of ``models/statsig``; times are UTC without a zone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from sync import __version__
+from sync.core import reasons
+from sync.core.delivery import Outcome, State
+from sync.core.events import RejectedRow
+
+RUN_LOG = "statsig_run_log"
+BATCH_LOG = "statsig_batch_log"
+CHANGELOG = "statsig_changelog"
+REJECT_LOG = "statsig_reject_log"
+DRIFT_LOG = "statsig_drift_log"
+DELIVERIES = "statsig_deliveries"
+MEMBERSHIP = "statsig_membership"
+UNSETTLED = "statsig_unsettled"
+BATCHES = "statsig_batches"
+
+LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG)
+RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED)
+
+_TIME = pl.Datetime("us")
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    RUN_LOG: {
+        "run_id": pl.String,
+        "sync_name": pl.String,
+        "state": pl.String,
+        "logged_at": _TIME,
+        "lease_expires_at": _TIME,
+        "holder": pl.String,
+        "object": pl.String,
+        "mode": pl.String,
+        "project": pl.String,
+        "destination": pl.String,
+        "dbt_invocation_id": pl.String,
+        "sync_version": pl.String,
+        "overrides": pl.String,
+        "rows_read": pl.Int64,
+        "rows_rejected": pl.Int64,
+        "adds_planned": pl.Int64,
+        "removes_planned": pl.Int64,
+        "events_planned": pl.Int64,
+        "keys_accepted": pl.Int64,
+        "keys_rejected": pl.Int64,
+        "keys_unsent": pl.Int64,
+        "keys_unknown": pl.Int64,
+        "requests": pl.Int64,
+        "message": pl.String,
+    },
+    BATCH_LOG: {
+        "batch_id": pl.String,
+        "run_id": pl.String,
+        "sync_name": pl.String,
+        "project": pl.String,
+        "destination": pl.String,
+        "operation": pl.String,
+        "state": pl.String,
+        "logged_at": _TIME,
+        "sequence": pl.Int64,
+        "keys": pl.Int64,
+        "body_bytes": pl.Int64,
+        "attempts": pl.Int64,
+        "http_status": pl.Int64,
+        "elapsed_ms": pl.Int64,
+        "message": pl.String,
+    },
+    CHANGELOG: {
+        "batch_id": pl.String,
+        "sync_name": pl.String,
+        "operation": pl.String,
+        "key": pl.String,
+        "row_hash": pl.String,
+        "logged_at": _TIME,
+    },
+    REJECT_LOG: {
+        "run_id": pl.String,
+        "sync_name": pl.String,
+        "project": pl.String,
+        "logged_at": _TIME,
+        "key": pl.String,
+        "row_hash": pl.String,
+        "reason": pl.String,
+        "detail": pl.String,
+        "effect": pl.String,
+        "row_count": pl.Int64,
+        "batch_id": pl.String,
+        "http_status": pl.Int64,
+    },
+    DRIFT_LOG: {
+        "run_id": pl.String,
+        "sync_name": pl.String,
+        "logged_at": _TIME,
+        "project": pl.String,
+        "segment_id": pl.String,
+        "id": pl.String,
+        "drift": pl.String,
+    },
+}
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What every line of a run of one sync shares. ``holder`` is the host and process that runs it."""
+
+    run_id: str
+    sync_name: str
+    project: str
+    destination: str
+    object: str
+    mode: str
+    holder: str
+    dbt_invocation_id: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A request to be: its keys, the hashes of their rows (events only), and its size.
+
+    ``operation`` is add, remove, log, adopt, release or skip; ``sequence`` orders the batches of one destination.
+    """
+
+    batch_id: str
+    operation: str
+    sequence: int
+    keys: Sequence[str]
+    row_hashes: Sequence[str] | None
+    body_bytes: int | None
+
+
+def naive_utc(moment: dt.datetime) -> dt.datetime:
+    """The time as the ledgers hold it."""
+    return moment.astimezone(dt.timezone.utc).replace(tzinfo=None)
+
+
+def run_line(run: RunIdentity, state: str, now: dt.datetime, more: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the run ledger; ``more`` holds the columns that differ from line to line."""
+    return {**asdict(run), "state": state, "logged_at": naive_utc(now), "sync_version": __version__, **more}
+
+
+def batch_state(run: RunIdentity, batch: Batch, outcome: Outcome | None, now: dt.datetime) -> dict[str, Any]:
+    """A line of the batch ledger: the claim where there is no outcome yet, else the outcome."""
+    return {
+        "batch_id": batch.batch_id,
+        "run_id": run.run_id,
+        "sync_name": run.sync_name,
+        "project": run.project,
+        "destination": run.destination,
+        "operation": batch.operation,
+        "state": (outcome.state if outcome else State.CLAIMED).value,
+        "logged_at": naive_utc(now),
+        "sequence": batch.sequence,
+        "keys": len(batch.keys),
+        "body_bytes": batch.body_bytes,
+        "attempts": outcome.attempts if outcome else None,
+        "http_status": outcome.http_status if outcome else None,
+        "elapsed_ms": outcome.elapsed_ms if outcome else None,
+        "message": outcome.message if outcome else None,
+    }
+
+
+def changes(run: RunIdentity, batch: Batch, now: dt.datetime) -> pl.DataFrame:
+    """The lines of the changelog for a batch: one per key."""
+    count = len(batch.keys)
+    hashes = batch.row_hashes if batch.row_hashes is not None else pl.repeat(None, count, dtype=pl.String, eager=True)
+    keys = pl.DataFrame({"key": batch.keys, "row_hash": hashes}, schema={"key": pl.String, "row_hash": pl.String})
+    return keys.select(
+        pl.lit(batch.batch_id).alias("batch_id"),
+        pl.lit(run.sync_name).alias("sync_name"),
+        pl.lit(batch.operation).alias("operation"),
+        "key",
+        "row_hash",
+        pl.lit(naive_utc(now), dtype=_TIME).alias("logged_at"),
+    )
+
+
+def rejects(run: RunIdentity, rows: Iterable[RejectedRow], now: dt.datetime) -> list[dict[str, Any]]:
+    """The lines of the reject ledger for rows refused before sending."""
+    return [{**asdict(row), **_reject_context(run, now)} for row in rows]
+
+
+def refused_by_statsig(run: RunIdentity, batch: Batch, outcome: Outcome, now: dt.datetime) -> list[dict[str, Any]]:
+    """The lines of the reject ledger for the keys of a batch that Statsig refused."""
+    hashes = batch.row_hashes or [""] * len(batch.keys)
+    return [
+        {
+            **_reject_context(run, now),
+            "key": key,
+            "row_hash": row_hash,
+            "reason": reasons.REFUSED_BY_STATSIG,
+            "detail": outcome.message,
+            "effect": reasons.NOT_SENT,
+            "row_count": 1,
+            "batch_id": batch.batch_id,
+            "http_status": outcome.http_status,
+        }
+        for key, row_hash in zip(batch.keys, hashes, strict=True)
+    ]
+
+
+def _reject_context(run: RunIdentity, now: dt.datetime) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "sync_name": run.sync_name,
+        "project": run.project,
+        "logged_at": naive_utc(now),
+        "batch_id": None,
+        "http_status": None,
+    }
+
+
+def drift(run: RunIdentity, ids: pl.Series, kind: str, now: dt.datetime) -> pl.DataFrame:
+    """The lines of the drift ledger for ids that are all missing, or all extra."""
+    return pl.DataFrame({"id": ids}).select(
+        pl.lit(run.run_id).alias("run_id"),
+        pl.lit(run.sync_name).alias("sync_name"),
+        pl.lit(naive_utc(now), dtype=_TIME).alias("logged_at"),
+        pl.lit(run.project).alias("project"),
+        pl.lit(run.destination).alias("segment_id"),
+        "id",
+        pl.lit(kind).alias("drift"),
+    )
+
+
+def frame(ledger: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Rows as a data frame with the ledger's columns and types; what a row lacks is null."""
+    return pl.DataFrame([dict(row) for row in rows], schema=dict(SCHEMAS[ledger]))

@@ -1,0 +1,133 @@
+"""Whether a relation has the columns that a sync names, and of types that can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync.core.columns import Column, Kind, find
+from sync.core.event_sql import EventColumns, resolve
+from sync.errors import Fault
+from sync.spec.model import EventConfig, SegmentConfig, Sync
+from sync.spec.parse import META_PATH, nearest
+
+_KEY_KINDS = {Kind.INTEGER, Kind.DECIMAL, Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ}
+_TIME_KINDS = {Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT}
+_CUSTOM_KINDS = {Kind.TEXT, Kind.JSON, Kind.NESTED}
+
+
+def mapping_faults(sync: Sync, columns: Sequence[Column]) -> tuple[Fault, ...]:
+    """What is wrong between the sync's configuration and its relation's columns."""
+    missing = tuple(_missing_columns(sync, columns))
+    if missing:
+        return missing
+    if isinstance(sync.config, SegmentConfig):
+        return tuple(_segment_faults(sync, sync.config, columns))
+    return tuple(_event_faults(sync, sync.config, columns))
+
+
+def ignored_columns_note(sync: Sync) -> str | None:
+    """What to say of a segment sync that maps more than its id; None where it does not."""
+    if not isinstance(sync.config, SegmentConfig):
+        return None
+    mapped = {**sync.config.columns, **sync.config.custom_ids}
+    ignored = sorted(field for field, column in mapped.items() if column != sync.config.id_column)
+    if not ignored:
+        return None
+    return f"{sync.name}: only the id counts in a segment; ignored: {', '.join(ignored)}."
+
+
+def _fault(sync: Sync, key: str, message: str) -> Fault:
+    return Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.{key}", message)
+
+
+def _named_columns(sync: Sync) -> Iterator[tuple[str, str]]:
+    """Each column that the configuration names, with the key that names it."""
+    config = sync.config
+    for field, column in config.columns.items():
+        yield f"columns.{field}", column
+    for name, column in config.custom_ids.items():
+        yield f"custom_ids.{name}", column
+    for column in config.exclude:
+        yield "exclude", column
+    if isinstance(config, EventConfig):
+        yield "unique_key", config.unique_key
+
+
+def _missing_columns(sync: Sync, columns: Sequence[Column]) -> Iterator[Fault]:
+    names = [column.name for column in columns]
+    for key, name in _named_columns(sync):
+        if find(columns, name) is None:
+            suggestion = nearest(name, names)
+            yield _fault(
+                sync, key, f"names column '{name}', which the model does not have.{suggestion} It has: {_list(names)}."
+            )
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _segment_faults(sync: Sync, config: SegmentConfig, columns: Sequence[Column]) -> Iterator[Fault]:
+    key = "columns.user_id" if config.id_type == "user_id" else f"custom_ids.{config.statsig_id_type}"
+    column = find(columns, config.id_column)
+    if column is None:
+        names = _list([column.name for column in columns])
+        yield _fault(sync, key, f"is not set, and the model has no column '{config.id_column}'. It has: {names}.")
+    else:
+        yield from _id_faults(sync, key, column)
+
+
+def _id_faults(sync: Sync, key: str, column: Column) -> Iterator[Fault]:
+    if not column.can_be_id:
+        yield _fault(
+            sync,
+            key,
+            f"is column '{column.name}' of type {column.type}, which has no one text form as an id "
+            "(42.0 is not 42). Cast it to bigint, varchar or uuid in the model.",
+        )
+
+
+def _event_faults(sync: Sync, config: EventConfig, columns: Sequence[Column]) -> Iterator[Fault]:
+    found = resolve(config, columns)
+    yield from _unmapped_faults(sync, config, found)
+    yield from _kind_fault(sync, "unique_key", found.unique_key, _KEY_KINDS)
+    for field, kinds in (("event_time", _TIME_KINDS), ("custom", _CUSTOM_KINDS)):
+        if column := found.fields.get(field):
+            yield from _kind_fault(sync, f"columns.{field}", column, kinds)
+    if column := found.fields.get("user_id"):
+        yield from _id_faults(sync, "columns.user_id", column)
+    for name, column in found.custom_ids.items():
+        yield from _id_faults(sync, f"custom_ids.{name}", column)
+    for column in found.metadata:
+        if "." in column.name:
+            yield _fault(
+                sync,
+                "exclude",
+                f"does not name column '{column.name}': Statsig reads a dot in a metadata key as a nested path and "
+                "loses the value. Rename the column in the model, or exclude it.",
+            )
+
+
+def _unmapped_faults(sync: Sync, config: EventConfig, found: EventColumns) -> Iterator[Fault]:
+    if config.event_name is None and "event_name" not in found.fields:
+        yield _fault(
+            sync,
+            "event_name",
+            "is not set, and the model has no column 'event_name'. Write event_name: <a name>, or map a column with "
+            "columns: {event_name: <column>}.",
+        )
+    if not found.identifiers:
+        yield _fault(
+            sync,
+            "columns.user_id",
+            "is not set, and no custom id either, so that the events would belong to nobody. Write "
+            "columns: {user_id: <column>} or custom_ids: {stableID: <column>}.",
+        )
+    if config.backfill_from and "event_time" not in found.fields:
+        yield _fault(sync, "backfill", "is a date, but no event_time is mapped. Write columns: {event_time: <column>}.")
+
+
+def _kind_fault(sync: Sync, key: str, column: Column, kinds: set[Kind]) -> Iterator[Fault]:
+    if column.kind not in kinds:
+        fitting = ", ".join(sorted(kind.value for kind in kinds))
+        yield _fault(sync, key, f"is column '{column.name}' of type {column.type}; what fits is: {fitting}.")

@@ -1,0 +1,326 @@
+"""The plan: what a run would send. ``plan`` prints the object that ``run`` executes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from sync.core import limits
+from sync.core.events import RejectedRow
+from sync.core.segments import IN, UNCERTAIN, Change, diff
+from sync.spec.model import SegmentConfig, Sync
+from sync.spec.statsig import (
+    ID_LIST_FAST_LIMIT,
+    ID_LIST_INLINE_LIMIT,
+    ID_LIST_LIMITS,
+    MAX_IDS_PER_PROJECT,
+    MAX_IDS_PER_REQUEST,
+)
+
+_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """What was read for a segment sync.
+
+    ``audience`` holds the usable ids, each once; ``rejects`` what the reject ledger does not know yet;
+    ``membership`` the ids that the ledgers know, with ``status`` in, out or uncertain. Where the ledgers
+    know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
+    has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
+    that wait for --retry-rejected. ``released`` holds members that are found missing in Statsig.
+    """
+
+    sync: Sync
+    config: SegmentConfig
+    project: str
+    rows_read: int
+    audience: pl.Series
+    rejects: tuple[RejectedRow, ...]
+    membership: pl.DataFrame
+    last_sequence: int
+    is_known: bool
+    refused: pl.Series = field(default_factory=lambda: pl.Series("id", [], pl.String))
+    adopted: pl.Series | None = None
+    released: pl.Series | None = None
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """The removals and additions of one segment sync."""
+
+    facts: SegmentFacts
+    change: Change
+    overrides: str | None = None
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether the list is replaced at once instead of being changed id by id."""
+        is_first = not self.facts.is_known and self.facts.adopted is not None
+        return bool(self.keys and is_first and self.facts.config.on_first_run == "reset")
+
+    @property
+    def sync(self) -> Sync:
+        """The sync."""
+        return self.facts.sync
+
+    @property
+    def members_before(self) -> int:
+        """The members that the ledgers are sure of."""
+        return self.facts.membership.filter(pl.col("status") == IN).height
+
+    @property
+    def members_after(self) -> int:
+        """The members when all of this is delivered."""
+        known = self.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
+        removed = known.is_in(self.change.removes.implode()).sum() if len(known) else 0
+        added = self.change.adds.is_in(known.implode()).sum() if len(known) else 0
+        return len(known) - int(removed) + len(self.change.adds) - int(added)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows that are not sent, or are sent without a part, and that no earlier run has counted."""
+        return sum(row.row_count for row in self.facts.rejects)
+
+    @property
+    def settles(self) -> int:
+        """Keys that are settled without a request: members that are adopted or released."""
+        return sum(len(ids) for ids in (self.facts.adopted, self.facts.released) if ids is not None)
+
+    @property
+    def keys(self) -> int:
+        """Ids to send."""
+        return len(self.change.removes) + len(self.change.adds)
+
+    @property
+    def requests(self) -> int:
+        """Requests at the least."""
+        if self.is_reset:
+            return 1
+        batches = [-(-len(ids) // MAX_IDS_PER_REQUEST) for ids in (self.change.removes, self.change.adds)]
+        return sum(batches)
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """A request's worth of events: the record in the spool that holds it, its events and bytes of JSON."""
+
+    record: int
+    events: int
+    body_bytes: int
+
+
+@dataclass(frozen=True)
+class EventPlan:
+    """The events of one event sync, which wait in the spool.
+
+    ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
+    reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
+    ``may_resend`` says whether a batch whose outcome is unknown is sent again.
+    """
+
+    sync: Sync
+    project: str
+    may_resend: bool
+    rows_read: int
+    batches: tuple[EventBatch, ...]
+    skipped: int
+    skip_records: tuple[int, ...]
+    reject_records: tuple[int, ...]
+    rejected_rows: Mapping[tuple[str, str], int]
+    samples: tuple[str, ...]
+    last_sequence: int
+
+    @property
+    def rows_rejected(self) -> int:
+        """Rows that are not sent, or are sent without a part, and that no earlier run has counted."""
+        return sum(self.rejected_rows.values())
+
+    @property
+    def settles(self) -> int:
+        """Keys that are settled without a request: events that ``backfill`` leaves out."""
+        return self.skipped
+
+    @property
+    def keys(self) -> int:
+        """Events to send."""
+        return sum(batch.events for batch in self.batches)
+
+    @property
+    def requests(self) -> int:
+        """Requests at the least."""
+        return len(self.batches)
+
+
+SyncPlan = SegmentPlan | EventPlan
+
+
+def is_idle(plan: SyncPlan) -> bool:
+    """Whether a sync has nothing to send, and nothing to write down but that it was looked at."""
+    return not plan.keys and not plan.rows_rejected and not plan.settles
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a sync must not run: what the gate or a guard said."""
+
+    sync_name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plans of all selected syncs, what refuses them, and what is worth saying."""
+
+    syncs: tuple[SyncPlan, ...]
+    refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def seconds(self) -> int:
+        """The least seconds that Statsig's rate limits on ID lists make this take."""
+        per_project: dict[str, int] = {}
+        for plan in self.syncs:
+            if isinstance(plan, SegmentPlan):
+                per_project[plan.facts.project] = per_project.get(plan.facts.project, 0) + plan.requests
+        # Each key has limits of its own, but the syncs of a run go one after the other.
+        return sum(limits.seconds_for(requests, ID_LIST_LIMITS) for requests in per_project.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return not any(plan.keys for plan in self.syncs)
+
+
+def plan_segment(facts: SegmentFacts) -> SegmentPlan:
+    """The change that brings the segment to its audience.
+
+    Ids that Statsig refused before are neither added nor removed.
+    """
+    change = diff(facts.config.mode, facts.audience, facts.membership)
+    if not len(facts.refused):
+        return SegmentPlan(facts, change)
+    held_back = facts.refused.implode()
+    kept = [ids.filter(~ids.is_in(held_back)) for ids in (change.removes, change.adds)]
+    return SegmentPlan(facts, Change(*kept))
+
+
+def refused_note(plan: SegmentPlan) -> str | None:
+    """What to say of ids that are held back; None where there are none."""
+    count = len(plan.facts.refused)
+    if not count:
+        return None
+    return (
+        f"{plan.sync.name}: {count:,} id(s) are held back, because Statsig refused them before; see "
+        "statsig_reject_log. --retry-rejected sends them again."
+    )
+
+
+def size_warnings(plan: SegmentPlan) -> list[str]:
+    """What Statsig's documentation says of lists of this size ("ID Lists", size limits)."""
+    if not plan.keys:
+        return []
+    count, name = plan.members_after, plan.sync.name
+    if count > ID_LIST_FAST_LIMIT:
+        return [
+            f"{name}: the segment will have {count:,} ids. Above {ID_LIST_FAST_LIMIT:,} ids Statsig spreads changes "
+            "more slowly, and large lists need to be enabled by Statsig's support."
+        ]
+    if count > ID_LIST_INLINE_LIMIT:
+        return [
+            f"{name}: the segment will have {count:,} ids. Above {ID_LIST_INLINE_LIMIT:,} ids a list is synchronised "
+            "apart from the configuration: server SDKs must have ID lists switched on."
+        ]
+    return []
+
+
+def project_size_refusals(
+    plans: Sequence[SyncPlan], members_by_project: Mapping[str, int], limit: int = MAX_IDS_PER_PROJECT
+) -> list[Refusal]:
+    """Refuses the segments of a project whose lists together would pass Statsig's limit.
+
+    ``members_by_project`` counts the ids of all lists that the ledgers know, per project.
+    """
+    refusals: list[Refusal] = []
+    segments = [plan for plan in plans if isinstance(plan, SegmentPlan)]
+    for project in sorted({plan.facts.project for plan in segments}):
+        own = [plan for plan in segments if plan.facts.project == project]
+        growth = sum(plan.members_after - _known_members(plan) for plan in own)
+        adopted = sum(len(plan.facts.adopted) for plan in own if plan.facts.adopted is not None)
+        total = members_by_project.get(project, 0) + adopted + growth
+        if total > limit and growth > 0:
+            message = (
+                f"the ID lists of this Statsig project would hold {total:,} ids together; Statsig's limit is "
+                f"{limit:,}. Make the audiences smaller, or remove lists that are no longer used."
+            )
+            refusals.extend(Refusal(plan.sync.name, message) for plan in own if plan.change.adds.len())
+    return refusals
+
+
+def _known_members(plan: SegmentPlan) -> int:
+    return plan.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN])).height
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """The plan as data that JSON can hold."""
+    return {
+        "syncs": [_segment_summary(one) if isinstance(one, SegmentPlan) else _event_summary(one) for one in plan.syncs],
+        "refusals": [{"sync": refusal.sync_name, "message": refusal.message} for refusal in plan.refusals],
+        "warnings": list(plan.warnings),
+        "notes": list(plan.notes),
+        "seconds_by_rate_limit": plan.seconds,
+    }
+
+
+def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
+    return {
+        "sync": plan.sync.name,
+        "object": "segment",
+        "mode": plan.facts.config.mode,
+        "destination": plan.sync.destination,
+        "rows_read": plan.facts.rows_read,
+        "audience": len(plan.facts.audience),
+        "adds": len(plan.change.adds),
+        "removes": len(plan.change.removes),
+        "adopted": plan.settles,
+        "members_before": plan.members_before,
+        "members_after": plan.members_after,
+        "requests": plan.requests,
+        "rejected": _by_reason(rejected_rows(plan.facts.rejects)),
+        "samples": {
+            "add": plan.change.adds.head(_SAMPLES).to_list(),
+            "remove": plan.change.removes.head(_SAMPLES).to_list(),
+        },
+    }
+
+
+def _event_summary(plan: EventPlan) -> dict[str, Any]:
+    return {
+        "sync": plan.sync.name,
+        "object": "events",
+        "mode": "insert",
+        "destination": plan.sync.destination,
+        "rows_read": plan.rows_read,
+        "events": plan.keys,
+        "skipped_by_backfill": plan.skipped,
+        "requests": plan.requests,
+        "body_bytes": sum(batch.body_bytes for batch in plan.batches),
+        "rejected": _by_reason(plan.rejected_rows),
+        "samples": list(plan.samples),
+    }
+
+
+def _by_reason(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    return [{"reason": reason, "effect": effect, "rows": rows} for (reason, effect), rows in sorted(counts.items())]
+
+
+def rejected_rows(rejects: Sequence[RejectedRow]) -> dict[tuple[str, str], int]:
+    """Rows per reason and effect."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in rejects:
+        counts[(row.reason, row.effect)] = counts.get((row.reason, row.effect), 0) + row.row_count
+    return counts

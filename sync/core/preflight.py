@@ -1,0 +1,82 @@
+"""What must hold before a segment is written, and what to do where it does not.
+
+Source: Statsig's Console API reference, "Segments": only ID lists can be changed id by id.
+"""
+
+from __future__ import annotations
+
+from sync.core.delivery import Outcome, State
+from sync.spec.model import SegmentConfig
+
+_OTHER_TYPES = {
+    "rule_based": "a rule-based segment, whose members follow from its rules",
+    "analysis_list": "an analysis list",
+    "user_store_id_list": "a user store's ID list",
+}
+
+
+def segment_problem(config: SegmentConfig, found_type: str, found_id_type: str) -> str | None:
+    """Why this segment cannot be written by this sync; None where it can."""
+    if found_type != "id_list":
+        kind = _OTHER_TYPES.get(found_type, f"of type {found_type!r}")
+        return (
+            f"segment '{config.segment_id}' is {kind}; only an ID list can be synced. Make an ID list segment in the "
+            "Statsig console and write its id as segment_id."
+        )
+    if found_id_type.lower() != config.statsig_id_type.lower():
+        return (
+            f"segment '{config.segment_id}' holds ids of type {found_id_type}, but the sync sends "
+            f"{config.statsig_id_type}. {_id_type_advice(found_id_type)}"
+        )
+    return None
+
+
+def _id_type_advice(found: str) -> str:
+    match found.lower():
+        case "userid":
+            return "Write id_type: user_id, or name a segment with the other id type."
+        case "stableid":
+            return "Write id_type: stable_id, or name a segment with the other id type."
+        case _:
+            return f"Write id_type: custom_id and custom_id: {found}, or name a segment with the other id type."
+
+
+def missing_problem(config: SegmentConfig) -> str:
+    """What to do about a segment that is not there, and that the sync must not make."""
+    return (
+        f"segment '{config.segment_id}' is not in this Statsig project. Check segment_id (the last part of "
+        "the segment's address in the console), or set create_if_missing: true."
+    )
+
+
+def key_refused(status: int) -> str:
+    """What to do about a Console API Key that Statsig refuses."""
+    return (
+        f"Statsig does not accept the key (HTTP {status}). Make a Console API Key with write access in the Statsig "
+        "console: Project Settings > Keys & Environments."
+    )
+
+
+def vanished(config: SegmentConfig, members: int) -> str:
+    """What to do about a segment that the ledgers know and Statsig does not."""
+    return (
+        f"segment '{config.segment_id}' is gone from Statsig, but the ledgers know {members:,} members. Make it again "
+        f"in the console, as an ID list of {config.statsig_id_type}, and fill it with: statsig-sync verify --repair."
+    )
+
+
+def explain(outcome: Outcome, key_variable: str) -> str:
+    """An outcome that is not a success, in plain words with what to do next."""
+    said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message and outcome.http_status else ""
+    if outcome.http_status is None:
+        return f"{outcome.message or 'no answer'} after {outcome.attempts} attempt(s); the next run tries again."
+    if outcome.http_status in (401, 403):
+        return f"Statsig does not accept the key in {key_variable} (HTTP {outcome.http_status}).{said}"
+    if outcome.http_status == 429:
+        return f"the rate limit held after {outcome.attempts} attempt(s); the next run goes on from here.{said}"
+    if outcome.state is State.UNKNOWN:
+        return (
+            f"HTTP {outcome.http_status} after {outcome.attempts} attempt(s): whether it was applied is not known; "
+            f"see statsig_unsettled.{said}"
+        )
+    return f"HTTP {outcome.http_status} after {outcome.attempts} attempt(s).{said}"

@@ -1,0 +1,82 @@
+"""Names and values as SQL text, and the one text form that each kind of value has.
+
+What is rendered here goes to DuckDB. Everything that comes from configuration or data and stands in SQL
+text passes through ``identifier`` or ``literal``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sync.core.columns import Column, Kind
+
+# Outer white space: what ASCII and Unicode call a space, and the control characters that look like one.
+_OUTER_SPACE = r"^[\s\x0b\x85\p{Z}]|[\s\x0b\x85\p{Z}]$"
+_BLANK = r"^[\s\x0b\x85\p{Z}]*$"
+
+
+def identifier(name: str) -> str:
+    """The name of a column or relation, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+_RELATION = re.compile(
+    r'(?:"(?:[^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)(?:[.](?:"(?:[^"]|"")+"|[A-Za-z_][A-Za-z0-9_$]*)){0,2}'
+)
+
+
+def is_relation(text: str) -> bool:
+    """Whether this is the name of a relation and nothing else: up to three parts, each quoted or plain.
+
+    Names of relations come ready-made from dbt's manifest; what is not a name must not get into SQL.
+    """
+    return _RELATION.fullmatch(text) is not None
+
+
+def literal(text: str) -> str:
+    """A string literal. NUL cannot stand in SQL text, so it is put together with chr(0)."""
+    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
+    return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"
+
+
+def text_form(column: Column) -> str:
+    """An expression for the column's value as text; null stays null.
+
+    The forms: ``true``/``false``; numbers as digits; dates ``2026-01-31``; timestamps
+    ``2026-01-31T10:00:00.5`` without and ``2026-01-31T10:00:00.5Z`` with a time zone (always UTC),
+    and ``infinity`` where they are not finite;
+    UUIDs in lower case with hyphens; lists, structs and maps as JSON; binary data as lower case hex.
+    """
+    name = identifier(column.name)
+    text = f"cast({name} as varchar)"
+    match column.kind:
+        case Kind.TEXT if column.type.upper() == "VARCHAR":
+            text = name
+        case Kind.TIMESTAMP:
+            text = f"replace({text}, ' ', 'T')"
+        case Kind.TIMESTAMP_TZ:
+            utc = f"replace(cast({name} at time zone 'UTC' as varchar), ' ', 'T') || 'Z'"
+            text = f"case when isfinite({name}) then {utc} else {text} end"
+        case Kind.DECIMAL if column.is_fraction:
+            # DuckDB leaves out the zero before the point where a type has no digits there.
+            text = f"regexp_replace({text}, '^(-?)[.]', '\\10.')"
+        case Kind.NESTED:
+            text = f"cast(to_json({name}) as varchar)"
+        case Kind.BLOB:
+            text = f"lower(hex({name}))"
+    return text
+
+
+def json_string(expression: str) -> str:
+    """An expression for a text value as a JSON string, with its quotes; null stays null."""
+    return f"cast(to_json({expression}) as varchar)"
+
+
+def is_blank(expression: str) -> str:
+    """Whether a text value is empty or only white space."""
+    return f"regexp_matches({expression}, {literal(_BLANK)})"
+
+
+def has_outer_space(expression: str) -> str:
+    """Whether a text value starts or ends with white space: Statsig compares ids byte for byte."""
+    return f"regexp_matches({expression}, {literal(_OUTER_SPACE)})"

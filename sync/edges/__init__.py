@@ -1,0 +1,1 @@
+"""All that can fail, block or wait: files, the environment, the warehouse, Statsig. Edges do not import each other."""

@@ -1,0 +1,180 @@
+"""What the environment says: keys and addresses. Keys are read here and nowhere else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sync.errors import ConfigError, Fault
+from sync.spec.model import EventConfig, Sync
+from sync.spec.statsig import (
+    CLIENT_KEY_PREFIX,
+    CONSOLE_KEY_PREFIX,
+    CONSOLE_KEY_VARIABLE,
+    SERVER_SECRET_PREFIX,
+    SERVER_SECRET_VARIABLE,
+)
+
+EVENTS_URL_VARIABLE, EVENTS_URL = "STATSIG_EVENTS_URL", "https://events.statsigapi.net"
+CONSOLE_URL_VARIABLE, CONSOLE_URL = "STATSIG_CONSOLE_URL", "https://statsigapi.net"
+ALLOW_HTTP_VARIABLE = "STATSIG_ALLOW_HTTP"
+
+_WHERE = "In the Statsig console: Project Settings > Keys & Environments"
+
+
+class Secret:
+    """A key. It has no text form, so that it cannot be printed, logged or raised by accident."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for a request's header."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(hidden)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is neither copied nor pickled")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a sync's requests go, and with which key. ``project`` is what the ledgers call it."""
+
+    url: str
+    key_variable: str
+    project: str
+    key: Secret | None
+
+    @property
+    def required_key(self) -> Secret:
+        """The key; only for endpoints that came from ``require_keys``."""
+        if self.key is None:
+            raise LookupError(f"{self.key_variable} was not checked")
+        return self.key
+
+
+def endpoint(sync: Sync, environment: Mapping[str, str]) -> Endpoint:
+    """The endpoint of a sync, from the environment; the key is None where its variable is not set.
+
+    Raises ``ConfigError`` for an address that a key must not be sent to.
+    """
+    url = _url(sync, environment)
+    variable = _key_variable(sync)
+    value = _key_value(variable, environment)
+    is_usual = variable in (SERVER_SECRET_VARIABLE, CONSOLE_KEY_VARIABLE)
+    project = project_name(url, None if is_usual else variable)
+    return Endpoint(url, variable, project, Secret(value) if value else None)
+
+
+def _url(sync: Sync, environment: Mapping[str, str]) -> str:
+    is_events = isinstance(sync.config, EventConfig)
+    variable, default = (EVENTS_URL_VARIABLE, EVENTS_URL) if is_events else (CONSOLE_URL_VARIABLE, CONSOLE_URL)
+    url = (environment.get(variable) or default).strip().rstrip("/")
+    if problem := _url_problem(url, environment):
+        raise ConfigError([Fault("", "environment", variable, problem)])
+    return url
+
+
+def _key_variable(sync: Sync) -> str:
+    is_events = isinstance(sync.config, EventConfig)
+    return sync.config.api_key_env or (SERVER_SECRET_VARIABLE if is_events else CONSOLE_KEY_VARIABLE)
+
+
+def _check_key(sync: Sync, environment: Mapping[str, str]) -> None:
+    variable = _key_variable(sync)
+    value = _key_value(variable, environment)
+    if problem := _key_problem(Secret(value) if value else None, isinstance(sync.config, EventConfig)):
+        raise ConfigError([Fault("", "environment", variable, problem)])
+
+
+def _key_value(variable: str, environment: Mapping[str, str]) -> str:
+    """The key in a variable, or in the file that the variable with ``_FILE`` names; empty where neither is set."""
+    value = environment.get(variable, "").strip()
+    file = environment.get(f"{variable}_FILE", "").strip()
+    if value or not file:
+        return value
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        # What it names may be the key itself, set in the wrong variable.
+        message = f"does not name a file that can be read: {reason}."
+        raise ConfigError([Fault("", "environment", f"{variable}_FILE", message)]) from error
+
+
+def project_name(url: str, api_key_env: str | None) -> str:
+    """What the ledgers call the Statsig project behind an address and a key.
+
+    A local stand-in is never taken for the real service: what was sent to one was not sent to the other.
+    """
+    base = "sandbox" if _is_loopback(url) else "statsig"
+    return f"{base}:{api_key_env}" if api_key_env else base
+
+
+def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str]) -> list[Fault]:
+    """What is wrong with the addresses and the keys that these syncs need; each fault once."""
+    faults: dict[Fault, None] = {}
+    for sync in syncs:
+        for check in (_url, _check_key):
+            try:
+                check(sync, environment)
+            except ConfigError as error:
+                faults.update(dict.fromkeys(error.faults))
+    return list(faults)
+
+
+def _key_problem(key: Secret | None, is_events: bool) -> str | None:
+    kind = "Server Secret Key" if is_events else "Console API Key"
+    prefix = SERVER_SECRET_PREFIX if is_events else CONSOLE_KEY_PREFIX
+    purpose = "events" if is_events else "segments"
+    wanted = f"{purpose} need a {kind}, which starts with '{prefix}'. {_WHERE}."
+    if key is None:
+        return f"is not set, nor is the variable with _FILE behind it; {wanted}"
+    value = key.reveal()
+    if value.startswith(prefix):
+        is_whole = len(value) > len(prefix) and value.isascii() and value.isprintable() and " " not in value
+        return None if is_whole else f"is not a key; {wanted}"
+    for other_prefix, other in (
+        (CLIENT_KEY_PREFIX, "a Client SDK Key, which is never valid here"),
+        (CONSOLE_KEY_PREFIX, "a Console API Key"),
+        (SERVER_SECRET_PREFIX, "a Server Secret Key"),
+    ):
+        if value.startswith(other_prefix):
+            return f"holds {other}; {wanted}"
+    return f"does not start with '{prefix}'; {wanted}"
+
+
+def _url_problem(url: str, environment: Mapping[str, str]) -> str | None:
+    """Why a key must not be sent there. The value is not repeated: it may be a key in the wrong variable."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
+        return "is not an address; write one such as https://statsigapi.net."
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return "holds more than a scheme, a host, a port and a path; keys have variables of their own."
+    if parts.scheme == "http" and not _is_loopback(url) and environment.get(ALLOW_HTTP_VARIABLE) != "1":
+        return f"is plain http, which would show the key to the network. Use https, or set {ALLOW_HTTP_VARIABLE}=1."
+    return None
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,201 @@
+"""The warehouse: DuckDB, as the profile names it.
+
+A process that holds a DuckDB file for writing keeps every other process out. So the file is opened late,
+only read where reading is enough, and closed before the network is used; and a file that another process
+holds is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from sync.core.clock import Clock
+from sync.core.columns import Column
+from sync.errors import ConfigError, Fault, WarehouseError
+
+_LOCK_WAIT_SECONDS = 60.0
+_LOCK_POLL_SECONDS = 0.25
+# Rows per fetch: enough to keep the engine busy, little enough to keep memory flat.
+_FETCH_ROWS = 2_000
+# What DuckDB may cache and hash in memory before it spills to its temporary folder.
+_DEFAULT_MEMORY_LIMIT = "1GB"
+
+Parameters = Mapping[str, Any]
+
+
+class Warehouse:
+    """One DuckDB database. It holds nothing open between ``reading`` and ``writing`` blocks."""
+
+    def __init__(self, path: str, settings: Mapping[str, Any], clock: Clock) -> None:
+        self._path, self._settings, self._clock = path, settings, clock
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that cannot write."""
+        with self._open(read_only=True) as session:
+            yield session
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session in one transaction: all that is appended in it stands, or nothing does."""
+        with self._open(read_only=False) as session:
+            session.begin()
+            yield session
+            session.commit()
+
+    @contextlib.contextmanager
+    def _open(self, read_only: bool) -> Iterator[Session]:
+        connection = self._connect(read_only)
+        try:
+            yield Session(connection)
+        except duckdb.Error as error:
+            raise WarehouseError(f"{self._path}: {_first_lines(error)}") from error
+        finally:
+            connection.close()
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if not self._path.startswith("md:") and not Path(self._path).exists():
+            raise WarehouseError(f"{self._path} does not exist. Run dbt build first: it creates the database.")
+        deadline = self._clock.monotonic() + _LOCK_WAIT_SECONDS
+        while True:
+            try:
+                connection = duckdb.connect(self._path, read_only=read_only)
+                break
+            except duckdb.IOException as error:
+                if "lock" not in str(error) or self._clock.monotonic() > deadline:
+                    raise WarehouseError(_lock_message(self._path, error)) from error
+                self._clock.sleep(_LOCK_POLL_SECONDS)
+            except duckdb.Error as error:
+                raise WarehouseError(f"{self._path}: {_first_lines(error)}") from error
+        try:
+            self._configure(connection)
+        except duckdb.Error as error:
+            connection.close()
+            raise WarehouseError(f"{self._path}: {_first_lines(error)}") from error
+        return connection
+
+    def _configure(self, connection: duckdb.DuckDBPyConnection) -> None:
+        # DuckDB draws a progress bar even where output is redirected.
+        connection.execute("set enable_progress_bar = false")
+        connection.execute(f"set memory_limit = '{_DEFAULT_MEMORY_LIMIT}'")
+        for name, value in self._settings.items():
+            connection.execute(f"set {_setting_name(name)} = ?", [value])
+        # Times in text without a zone are UTC, whatever the machine's zone is.
+        connection.execute("set timezone = 'UTC'")
+
+
+class Session:
+    """An open database."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def begin(self) -> None:
+        """Starts a transaction; closing the session without ``commit`` undoes it."""
+        self._connection.execute("begin transaction")
+
+    def commit(self) -> None:
+        """Makes what was appended durable."""
+        self._connection.execute("commit")
+
+    def commit_so_far(self) -> None:
+        """Makes what was appended durable, and goes on in a new transaction."""
+        self.commit()
+        self.begin()
+
+    def columns(self, relation: str) -> tuple[Column, ...] | None:
+        """The relation's columns in order; None where there is no such relation."""
+        try:
+            rows = self._connection.execute(f"describe select * from {relation}").fetchall()
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return None
+        return tuple(Column(str(row[0]), str(row[1])) for row in rows)
+
+    def frame(self, query: str, parameters: Parameters | None = None) -> pl.DataFrame:
+        """The result of a query as a data frame."""
+        return pl.DataFrame(self._connection.sql(query, params=dict(parameters or {})))
+
+    def rows(self, query: str, parameters: Parameters | None = None) -> Iterator[tuple[Any, ...]]:
+        """The result of a query, row by row; it streams, so memory does not grow with the rows."""
+        self._connection.execute(query, dict(parameters or {}))
+        while fetched := self._connection.fetchmany(_FETCH_ROWS):
+            yield from fetched
+
+    def value(self, query: str, parameters: Parameters | None = None) -> Any:
+        """The first column of the first row; None where there is no row."""
+        rows = self._connection.execute(query, dict(parameters or {})).fetchall()
+        return rows[0][0] if rows else None
+
+    def append(self, relation: str, rows: pl.DataFrame) -> None:
+        """Appends rows to a ledger, by the names of the columns."""
+        if rows.is_empty():
+            return
+        names = ", ".join(f'"{name}"' for name in rows.columns)
+        self._connection.register("_appended", _ArrowStream(rows))
+        try:
+            self._connection.execute(f"insert into {relation} ({names}) select {names} from _appended")
+        finally:
+            self._connection.unregister("_appended")
+
+    def delete(self, relation: str, condition: str, parameters: Parameters) -> int:
+        """Deletes the rows of a ledger that meet a condition; returns how many. Only ``prune`` deletes."""
+        rows = self._connection.execute(f"delete from {relation} where {condition}", dict(parameters)).fetchall()
+        return int(rows[0][0])
+
+
+class _ArrowStream:
+    """A data frame as nothing but an Arrow stream: so it is read without pyarrow."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._frame.__arrow_c_stream__(requested_schema)
+
+
+def open_warehouse(profile_file: str, output: Mapping[str, Any], clock: Clock) -> Warehouse:
+    """The warehouse of a profile's output. A relative path counts from the current folder, as in dbt.
+
+    Raises ``ConfigError`` for a warehouse that is not DuckDB, or one that lives in memory only.
+    """
+    kind = output.get("type")
+    if kind != "duckdb":
+        message = f"is {kind!r}; this version of statsig-sync reads DuckDB (type: duckdb)."
+        raise ConfigError([Fault(profile_file, "", "type", message)])
+    path = str(output.get("path") or "")
+    if path in ("", ":memory:") or path.startswith(":memory:"):
+        message = "is in memory, which ends with dbt; write the path of a file."
+        raise ConfigError([Fault(profile_file, "", "path", message)])
+    settings = output.get("settings")
+    resolved = path if path.startswith("md:") else str(Path(path).expanduser())
+    return Warehouse(resolved, settings if isinstance(settings, dict) else {}, clock)
+
+
+def _setting_name(name: Any) -> str:
+    if not str(name).isidentifier():
+        raise WarehouseError(f"the profile's settings hold {name!r}, which is not the name of a setting")
+    return str(name)
+
+
+def _lock_message(path: str, error: Exception) -> str:
+    if "lock" not in str(error):
+        return f"{path}: {_first_lines(error)}"
+    return (
+        f"{path} is held by another process and was not free within {_LOCK_WAIT_SECONDS:.0f} seconds. "
+        f"Wait until it ends, or close the program that has the file open. ({_first_lines(error)})"
+    )
+
+
+def _first_lines(error: Exception) -> str:
+    return str(error).strip().split("\n\n")[0][:500]
+
+
+def missing_relations(session: Session, relations: Sequence[str]) -> tuple[str, ...]:
+    """Those of the relations that are not there."""
+    return tuple(relation for relation in relations if session.columns(relation) is None)

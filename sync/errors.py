@@ -1,0 +1,69 @@
+"""What can go wrong, and the exit code that each kind of wrong ends with.
+
+::
+
+    StatsigSyncError                 what a user can act on; printed as one message, without a stack trace
+    ├── ConfigError          exit 2  the configuration, the keys, the artifacts or the command line; nothing was sent
+    ├── RefusedError         exit 3  a gate or a guard said no; nothing was sent
+    ├── DeliveryError        exit 1  something could not be delivered
+    └── WarehouseError       exit 1  the warehouse could not be opened, read or written
+
+Expected failures of a request are values (``sync.core.delivery.Outcome``), not exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong in what the user wrote.
+
+    ``where`` names the file, ``subject`` the exposure (or the variable, or the model), ``key`` the
+    setting, and ``message`` says what is wrong and what to write instead.
+    """
+
+    where: str
+    subject: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.where, self.subject, self.key) if part)
+        return f"{place}: {self.message}" if place else self.message
+
+
+class StatsigSyncError(Exception):
+    """The root of every error that has a message for the user."""
+
+    exit_code = 1
+
+
+class ConfigError(StatsigSyncError):
+    """One or more faults found before anything was sent."""
+
+    exit_code = 2
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class RefusedError(StatsigSyncError):
+    """A gate or a guard refused; nothing was sent."""
+
+    exit_code = 3
+
+
+class DeliveryError(StatsigSyncError):
+    """Statsig could not be reached, or would not take what was sent."""
+
+    exit_code = 1
+
+
+class WarehouseError(StatsigSyncError):
+    """The warehouse could not be opened, read or written."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""Gather, decide, apply: the only floor that knows several edges."""

@@ -1,0 +1,251 @@
+"""The second half of ``run``: executes a plan, sync by sync, and says what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sync.core import preflight, segments
+from sync.core.delivery import Outcome, Patience, State
+from sync.core.events import Event, RejectedRow, request_body
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle
+from sync.edges.settings import endpoint
+from sync.edges.spool import Spool
+from sync.errors import ConfigError, Fault
+from sync.run.consoles import Consoles, look_up_segment, segment_fault
+from sync.run.deliver import Parcel, Route, deliver
+from sync.run.journal import Journal, Settled
+from sync.run.lease import Lease
+from sync.run.world import World
+from sync.spec.statsig import MAX_IDS_PER_REQUEST
+
+if TYPE_CHECKING:
+    from sync.edges.statsig import ConsoleClient
+
+# Event requests that go out side by side. Their claims are written together, so this is also how many
+# batches a process that dies can leave in doubt.
+_EVENT_WAVE = 8
+
+
+class Observer(Protocol):
+    """Is told how a run goes on."""
+
+    def started(self, plan: SyncPlan) -> None:
+        """A sync starts to send."""
+
+    def accepted(self, plan: SyncPlan, keys: int) -> None:
+        """Statsig took this many more keys of the sync."""
+
+    def ended(self, result: SyncResult) -> None:
+        """A sync is over."""
+
+
+Manner = tuple[Callable[[], bool], Observer]
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What became of a sync's keys. ``state`` is finished, failed or aborted, as in the run ledger.
+
+    ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted.
+    """
+
+    sync_name: str
+    state: str
+    planned: int
+    accepted: int
+    rejected: int
+    unsent: int
+    unknown: int
+    requests: int
+    rows_rejected: int
+    message: str | None
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether everything that was planned was taken by Statsig."""
+        return self.state == "finished" and self.accepted == self.planned
+
+
+@dataclass(frozen=True)
+class Applier:
+    """What all syncs of a run share: the lease, the spool, the Console clients, and patience."""
+
+    world: World
+    lease: Lease
+    spool: Spool
+    consoles: Consoles
+    patience: Patience
+
+    def apply(self, plan: Plan, should_stop: Callable[[], bool], observer: Observer) -> tuple[SyncResult, ...]:
+        """Executes the plan. Segments are looked up before anything is sent.
+
+        Raises ``ConfigError`` where a segment is not what its sync says, ``DeliveryError`` where Statsig
+        cannot be asked; then nothing was sent.
+        """
+        missing = _look_up(plan, self.consoles)
+        results = self._end_idle([one for one in plan.syncs if is_idle(one)])
+        for one in plan.syncs:
+            if should_stop():
+                break
+            if one.sync.name not in results:
+                observer.started(one)
+                results[one.sync.name] = self._apply(one, one.sync.name in missing, (should_stop, observer))
+                observer.ended(results[one.sync.name])
+        return tuple(results[one.sync.name] for one in plan.syncs if one.sync.name in results)
+
+    def _end_idle(self, plans: Sequence[SyncPlan]) -> dict[str, SyncResult]:
+        """Ends the syncs that have nothing to do, all at once: opening a warehouse takes time."""
+        if not plans:
+            return {}
+        journals = [Journal(self.world, self.lease, plan) for plan in plans]
+        with self.world.warehouse.writing() as session:
+            for journal in journals:
+                journal.end(session, "finished", None)
+        return {journal.run.sync_name: _result(journal, "finished", None) for journal in journals}
+
+    def _apply(self, plan: SyncPlan, is_missing: bool, manner: Manner) -> SyncResult:
+        journal = Journal(self.world, self.lease, plan)
+        if isinstance(plan, SegmentPlan):
+            ending = self._apply_segment(plan, journal, is_missing, manner)
+        else:
+            ending = self._apply_events(plan, journal, manner)
+        state, message = self._conclusion(journal, ending)
+        with self.world.warehouse.writing() as session:
+            journal.end(session, state, message)
+        return _result(journal, state, message)
+
+    def _apply_segment(self, plan: SegmentPlan, journal: Journal, is_missing: bool, manner: Manner) -> Outcome | None:
+        journal.start([list(plan.facts.rejects)], _found(plan, journal))
+        if not plan.keys:
+            return None
+        console, config = self.consoles.of(plan.sync), plan.facts.config
+        if is_missing:
+            created = console.create_id_list(config.segment_id, config.statsig_id_type)
+            if created.state is not State.ACCEPTED:
+                return created
+        if plan.is_reset:
+            return _reset(plan, journal, console)
+
+        def send(parcel: Parcel) -> Outcome:
+            return console.change_ids(config.segment_id, parcel.operation, parcel.ids)
+
+        return deliver(_id_parcels(plan), _route(plan, 1, send, manner), journal)
+
+    def _apply_events(self, plan: EventPlan, journal: Journal, manner: Manner) -> Outcome | None:
+        journal.start(
+            (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
+            (self._skipped(journal, record) for record in plan.skip_records),
+        )
+        if not plan.batches:
+            return None
+        # Slow to import, and most runs have nothing to send.
+        from sync.edges.statsig import EventsClient  # noqa: PLC0415
+
+        found = endpoint(plan.sync, self.world.environment)
+        client = EventsClient(found.url, found.required_key.reveal(), self.world.clock, self.patience)
+
+        def send(parcel: Parcel) -> Outcome:
+            client.pause_before_resend(parcel.resends)
+            return client.log_event(request_body(parcel.events), parcel.size)
+
+        with closing(client):
+            parcels = (Parcel("log", events=self.spool.read(batch.record, list[Event])) for batch in plan.batches)
+            return deliver(parcels, _route(plan, _EVENT_WAVE, send, manner), journal)
+
+    def _skipped(self, journal: Journal, record: int) -> Settled:
+        skipped = self.spool.read(record, list[tuple[str, str]])
+        batch = journal.batch("skip", [key for key, _ in skipped], [row_hash for _, row_hash in skipped], None)
+        return batch, Outcome(State.ACCEPTED, None, "left out by backfill", attempts=0)
+
+    def _conclusion(self, journal: Journal, ending: Outcome | None) -> tuple[str, str | None]:
+        """The run's last state, and why it is not finished."""
+        if ending is not None:
+            variable = endpoint(journal.plan.sync, self.world.environment).key_variable
+            return "failed", preflight.explain(ending, variable)
+        if journal.unsent:
+            return "aborted", "stopped by a signal; the next run goes on from here."
+        if journal.tally.unknown:
+            return "failed", "the outcome of some requests is not known; see statsig_unsettled."
+        if journal.tally.rejected:
+            return "finished", "Statsig refused some rows; see statsig_reject_log."
+        return "finished", None
+
+
+def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
+    tally, plan = journal.tally, journal.plan
+    return SyncResult(
+        journal.run.sync_name,
+        state,
+        plan.keys,
+        tally.accepted,
+        tally.rejected,
+        journal.unsent,
+        tally.unknown,
+        tally.requests,
+        plan.rows_rejected,
+        message,
+    )
+
+
+def _route(plan: SyncPlan, wave_size: int, send: Callable[[Parcel], Outcome], manner: Manner) -> Route:
+    should_stop, observer = manner
+    may_resend = isinstance(plan, EventPlan) and plan.may_resend
+    return Route(send, wave_size, may_resend, should_stop, lambda keys: observer.accepted(plan, keys))
+
+
+def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
+    """Members that were found in Statsig, or found missing there, as batches that need no request."""
+    changes = (
+        ("adopt", plan.facts.adopted, "found in Statsig"),
+        ("release", plan.facts.released, "missing in Statsig"),
+    )
+    for operation, found, message in changes:
+        for ids in segments.slices(found, MAX_IDS_PER_REQUEST) if found is not None else ():
+            batch = journal.batch(operation, ids.to_list(), None, None)
+            yield batch, Outcome(State.ACCEPTED, None, message, attempts=0)
+
+
+def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Outcome | None:
+    """Replaces the list by one request, which the ledgers know as removals and additions."""
+    changes = (("remove", plan.change.removes), ("add", plan.change.adds))
+    batches = [journal.batch(operation, ids.to_list(), None, None) for operation, ids in changes if len(ids)]
+    journal.record([], batches)
+    outcome = console.reset_ids(plan.facts.config.segment_id, plan.facts.audience.to_list())
+    journal.tally.requests += outcome.attempts
+    match outcome.state:
+        case State.ACCEPTED:
+            journal.tally.accepted += plan.keys
+        case State.UNKNOWN:
+            journal.tally.unknown += plan.keys
+    journal.record([(batch, outcome) for batch in batches], [])
+    return None if outcome.state is State.ACCEPTED else outcome
+
+
+def _look_up(plan: Plan, consoles: Consoles) -> frozenset[str]:
+    """Looks up the segments that will change; returns the names of syncs whose segment has to be made."""
+    faults: list[Fault] = []
+    missing: set[str] = set()
+    for one in plan.syncs:
+        if not isinstance(one, SegmentPlan) or not one.keys:
+            continue
+        looked_up = look_up_segment(one.sync, one.facts.config, consoles)
+        fault = looked_up.fault
+        if looked_up.is_missing and one.facts.is_known:
+            fault = segment_fault(one.sync, preflight.vanished(one.facts.config, one.members_before))
+        if fault and fault not in faults:
+            faults.append(fault)
+        if looked_up.is_missing:
+            missing.add(one.sync.name)
+    if faults:
+        raise ConfigError(faults)
+    return frozenset(missing)
+
+
+def _id_parcels(plan: SegmentPlan) -> Iterator[Parcel]:
+    """Removals before additions, so that a list never passes its limit on the way."""
+    for operation, ids in (("remove", plan.change.removes), ("add", plan.change.adds)):
+        for batch in segments.slices(ids, MAX_IDS_PER_REQUEST):
+            yield Parcel(operation, ids=batch.to_list())

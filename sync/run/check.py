@@ -1,0 +1,61 @@
+"""``check``: everything that can be checked before data is sent."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from sync.core.delivery import Patience
+from sync.core.mapping import ignored_columns_note
+from sync.edges.settings import endpoint, key_faults
+from sync.errors import ConfigError, Fault
+from sync.run.consoles import Consoles, look_up_segment
+from sync.run.gather import check_relations
+from sync.run.prepare import Request
+from sync.run.world import World, all_syncs, choose
+from sync.spec.model import SegmentConfig, Sync
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A sync that passed, with what is worth knowing of it."""
+
+    sync: Sync
+    note: str
+
+
+def check(world: World, request: Request, patience: Patience) -> tuple[Checked, ...]:
+    """Checks the configuration, the keys, the models' columns, and the segments in Statsig.
+
+    Raises ``ConfigError`` with every fault that can be found without the network, then with every fault
+    of the segments; ``DeliveryError`` where Statsig cannot be asked.
+    """
+    syncs = choose(all_syncs(world.graph), request.select, "--select")
+    faults: list[Fault] = key_faults(syncs, world.environment)
+    with world.warehouse.reading() as session:
+        try:
+            check_relations(world, syncs, session)
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(faults)
+    with ExitStack() as stack:
+        return _check_segments(syncs, Consoles(world, patience, stack), world)
+
+
+def _check_segments(syncs: tuple[Sync, ...], consoles: Consoles, world: World) -> tuple[Checked, ...]:
+    faults: list[Fault] = []
+    checked: list[Checked] = []
+    for sync in syncs:
+        if not isinstance(sync.config, SegmentConfig):
+            found = endpoint(sync, world.environment)
+            checked.append(Checked(sync, f"events to {found.url}, key in {found.key_variable}"))
+            continue
+        looked_up = look_up_segment(sync, sync.config, consoles)
+        if looked_up.fault and looked_up.fault not in faults:
+            faults.append(looked_up.fault)
+        note = ignored_columns_note(sync)
+        checked.append(Checked(sync, looked_up.description + (f" ({note})" if note else "")))
+    if faults:
+        raise ConfigError(faults)
+    return tuple(checked)

@@ -1,0 +1,83 @@
+"""The commands ``plan`` and ``run``, from the request to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+
+from sync.core.delivery import Patience
+from sync.core.plan import Plan
+from sync.edges.spool import Spool
+from sync.run.apply import Applier, Observer, SyncResult
+from sync.run.consoles import Consoles
+from sync.run.lease import Lease, Term
+from sync.run.prepare import Request, Selection, make_plan, refuse, select
+from sync.run.world import World
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run goes about it: patience with Statsig, the lease, how to stop, and who is told."""
+
+    patience: Patience
+    term: Term
+    holder: str
+    should_stop: Callable[[], bool]
+    observer: Observer
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run: its id, the plan that it executed, and what became of each sync."""
+
+    run_id: str
+    plan: Plan
+    results: tuple[SyncResult, ...]
+
+
+def plan(world: World, request: Request, patience: Patience) -> Plan:
+    """What ``run`` would send now. Nothing is written anywhere.
+
+    Statsig is asked only for the members of segments that the ledgers do not know yet.
+    """
+    selection = select(world, request, needs_keys=False)
+    with ExitStack() as stack:
+        spool = stack.enter_context(closing(Spool()))
+        return make_plan(world, request, selection, spool, Consoles(world, patience, stack))
+
+
+def run(world: World, request: Request, manner: Manner) -> RunReport:
+    """Sends what the plan says.
+
+    Raises ``RefusedError`` where the gate, a guard or another run refuses a sync: then nothing is sent at
+    all, unless the request says to keep going with the others.
+    """
+    selection = select(world, request, needs_keys=True)
+    lease = Lease(world, world.new_id(), manner.holder, manner.term)
+    lease.note_refusals(selection.refusals, selection.all_syncs)
+    if selection.refusals and not (request.keep_going and selection.syncs):
+        refuse(selection.refusals)
+    with lease.held(selection.syncs, ("aborted", "the run was stopped before this sync began")):
+        return _run(world, request, manner, selection, lease)
+
+
+def _run(world: World, request: Request, manner: Manner, selection: Selection, lease: Lease) -> RunReport:
+    with ExitStack() as stack:
+        spool = stack.enter_context(closing(Spool()))
+        consoles = Consoles(world, manner.patience, stack)
+        found = _without_refused(make_plan(world, request, selection, spool, consoles), request)
+        applier = Applier(world, lease, spool, consoles, manner.patience)
+        results = applier.apply(found, manner.should_stop, manner.observer)
+        return RunReport(lease.run_id, found, results)
+
+
+def _without_refused(found: Plan, request: Request) -> Plan:
+    """The plan without the syncs that are refused. Raises ``RefusedError`` unless it keeps going."""
+    if not found.refusals:
+        return found
+    refused = {refusal.sync_name for refusal in found.refusals}
+    left = tuple(one for one in found.syncs if one.sync.name not in refused)
+    if not request.keep_going or not left:
+        refuse(found.refusals)
+    return replace(found, syncs=left)

@@ -1,0 +1,83 @@
+"""The Console API for a run: one client per key, and what Statsig says of a sync's segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sync.core import preflight
+from sync.core.delivery import Patience
+from sync.edges.settings import Endpoint, endpoint
+from sync.errors import DeliveryError, Fault
+from sync.run.world import World
+from sync.spec.model import SegmentConfig, Sync
+from sync.spec.parse import META_PATH
+
+if TYPE_CHECKING:
+    from sync.edges.statsig import ConsoleClient
+
+
+class Consoles:
+    """One Console API client per address and key, so that all syncs of a run share its rate limits.
+
+    ``earlier_requests`` gives, for a project, how many seconds ago earlier runs sent requests that still
+    count against the limits.
+    """
+
+    def __init__(self, world: World, patience: Patience, stack: ExitStack) -> None:
+        self._world, self._patience, self._stack = world, patience, stack
+        self.earlier_requests: Mapping[str, Sequence[float]] = {}
+        self._clients: dict[tuple[str, str], ConsoleClient] = {}
+
+    def endpoint(self, sync: Sync) -> Endpoint:
+        """Where the sync's requests go."""
+        return endpoint(sync, self._world.environment)
+
+    def of(self, sync: Sync) -> ConsoleClient:
+        """The client for a sync."""
+        found = self.endpoint(sync)
+        identity = (found.url, found.key_variable)
+        if identity not in self._clients:
+            # Slow to import, and most runs have nothing to send.
+            from sync.edges.statsig import ConsoleClient  # noqa: PLC0415
+
+            client = ConsoleClient(found.url, found.required_key.reveal(), self._world.clock, self._patience)
+            client.count_earlier(self.earlier_requests.get(found.project, ()))
+            self._clients[identity] = self._stack.enter_context(closing(client))
+        return self._clients[identity]
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """A sync's segment in Statsig: what is wrong with it (None where nothing is), whether it has to be made."""
+
+    fault: Fault | None
+    is_missing: bool
+    description: str
+    count: int = 0
+
+
+def segment_fault(sync: Sync, problem: str) -> Fault:
+    """A fault of the segment that a sync names."""
+    return Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.segment_id", problem)
+
+
+def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> LookedUp:
+    """Asks Statsig for the sync's segment. Raises ``DeliveryError`` where there is no answer to go by."""
+    variable = consoles.endpoint(sync).key_variable
+    segment, outcome = consoles.of(sync).segment(config.segment_id)
+    if segment is not None:
+        problem = preflight.segment_problem(config, segment.type, segment.id_type)
+        description = f"segment {config.segment_id}, ID list of {segment.id_type}, {segment.count:,} ids"
+        return LookedUp(segment_fault(sync, problem) if problem else None, False, description, segment.count)
+    if outcome.http_status in (401, 403):
+        return LookedUp(Fault("", "environment", variable, preflight.key_refused(outcome.http_status)), False, "")
+    if outcome.http_status == 404:
+        fault = None if config.create_if_missing else segment_fault(sync, preflight.missing_problem(config))
+        return LookedUp(fault, True, f"segment {config.segment_id} is not there yet; the first run creates it")
+    reason = preflight.explain(outcome, variable)
+    raise DeliveryError(
+        f"{sync.name}: segment '{config.segment_id}' could not be looked up: {reason} Nothing was sent."
+    )

@@ -1,0 +1,65 @@
+"""From what was read to a plan: pure, and the same for ``plan`` and ``run``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sync.core import guards
+from sync.core.gate import gate_problems
+from sync.core.graph import BuildResults, Graph
+from sync.core.mapping import ignored_columns_note
+from sync.core.plan import (
+    EventPlan,
+    Plan,
+    Refusal,
+    SegmentFacts,
+    SegmentPlan,
+    SyncPlan,
+    plan_segment,
+    project_size_refusals,
+    refused_note,
+    size_warnings,
+)
+from sync.spec.model import Sync
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that was read: facts of segments, events in the spool, and the ids per project.
+
+    ``overlaps`` holds what refuses two syncs that share a segment and ids.
+    """
+
+    segments: tuple[SegmentFacts, ...] = ()
+    events: tuple[EventPlan, ...] = ()
+    members_by_project: Mapping[str, int] = field(default_factory=dict)
+    overlaps: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
+    """The plan for what was gathered; ``allow_removals`` names the syncs whose guard is overridden."""
+    segments = [_plan_segment(facts, allow_removals) for facts in gathered.segments]
+    plans: list[SyncPlan] = sorted([*segments, *gathered.events], key=lambda plan: plan.sync.name)
+    warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
+    notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
+    notes += [note for plan in segments if (note := refused_note(plan))]
+    refusals = [
+        *gathered.overlaps,
+        *guards.refusals(segments, allow_removals),
+        *project_size_refusals(plans, gathered.members_by_project),
+    ]
+    return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes))
+
+
+def _plan_segment(facts: SegmentFacts, allow_removals: Collection[str]) -> SegmentPlan:
+    """The plan of one segment, with the guard that the command line overrides where it would have refused."""
+    plan = plan_segment(facts)
+    is_overridden = facts.sync.name in allow_removals and guards.removal_problem(plan) is not None
+    return replace(plan, overrides=f"--allow-removals {facts.sync.name}") if is_overridden else plan
+
+
+def gate(syncs: Sequence[Sync], graph: Graph, results: BuildResults) -> tuple[Refusal, ...]:
+    """What dbt's last build refuses, a line per sync and problem."""
+    return tuple(Refusal(sync.name, problem) for sync in syncs for problem in gate_problems(sync.model, graph, results))

@@ -1,0 +1,175 @@
+"""Reads the world: what is in the warehouse for each sync, and what the ledgers know of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from sync.core import ledger, reasons, segments
+from sync.core.columns import Column, find
+from sync.core.events import RejectedRow
+from sync.core.mapping import mapping_faults
+from sync.core.plan import SegmentFacts
+from sync.edges.settings import Endpoint, endpoint
+from sync.edges.warehouse import Session, missing_relations
+from sync.errors import ConfigError, Fault
+from sync.run.world import BUILD_LEDGERS, World
+from sync.spec.model import SegmentConfig, Sync
+
+
+def check_ledgers(world: World, session: Session) -> None:
+    """Raises ``ConfigError`` with the command that creates them where ledgers are not in the warehouse."""
+    missing = missing_relations(session, list(world.ledgers.values()))
+    if missing:
+        message = f"there is no {', '.join(missing)} in the warehouse. Create it with: {BUILD_LEDGERS}"
+        raise ConfigError([Fault("", "", "ledgers", message)])
+
+
+def check_relations(world: World, syncs: Sequence[Sync], session: Session) -> dict[str, tuple[Column, ...]]:
+    """The columns of each sync's relation, by the sync's name; raises ``ConfigError`` with every fault."""
+    check_ledgers(world, session)
+    found: dict[str, tuple[Column, ...]] = {}
+    faults: list[Fault] = []
+    for sync in syncs:
+        relation = world.relation(sync)
+        columns = session.columns(relation)
+        if columns is None:
+            message = f"is {relation}, which is not in the warehouse. Run dbt build first."
+            faults.append(Fault(sync.file, f"exposure {sync.name}", "depends_on", message))
+        else:
+            found[sync.name] = columns
+            faults.extend(mapping_faults(sync, columns))
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sync with all that is needed to read its rows."""
+
+    sync: Sync
+    relation: str
+    columns: tuple[Column, ...]
+    endpoint: Endpoint
+
+
+def source(world: World, sync: Sync, columns: tuple[Column, ...]) -> Source:
+    """The source of a sync."""
+    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment))
+
+
+def gather_segment(world: World, source: Source, session: Session, retry_rejected: bool = False) -> SegmentFacts:
+    """The audience of a segment sync, and what the ledgers know of the segment."""
+    config = source.sync.config
+    assert isinstance(config, SegmentConfig)  # noqa: S101 - narrows the type
+    ids = session.frame(_audience_query(source))
+    usable = ids.filter(pl.col("reason").is_null())["id"]
+    rejected = _rejected_ids(ids.filter(pl.col("reason").is_not_null()))
+    project = source.endpoint.project
+    logged = _logged_hashes(world, project, source.sync, session)
+    membership = session.frame(
+        f"select id, status from {world.ledgers[ledger.MEMBERSHIP]}"
+        " where project = $project and segment_id = $segment_id",
+        {"project": project, "segment_id": config.segment_id},
+    )
+    return SegmentFacts(
+        source.sync,
+        config,
+        project,
+        int(ids["row_count"].sum()),
+        usable,
+        tuple(row for row in rejected if (row.row_hash, row.reason) not in logged),
+        membership,
+        last_sequence(world, project, source.sync, session),
+        _is_known(world, project, source.sync, session),
+        pl.Series("id", [], pl.String) if retry_rejected else _refused(world, project, source.sync, session),
+    )
+
+
+def _rejected_ids(ids: pl.DataFrame) -> Iterator[RejectedRow]:
+    """One line per different id; null ids have no identity, so their number stands for them."""
+    for identity, row_count, reason in ids.select("id", "row_count", "reason").iter_rows():
+        what = f"{row_count} rows" if identity is None else identity
+        row_hash = hashlib.md5(what.encode(), usedforsecurity=False).hexdigest()
+        yield RejectedRow(identity, row_hash, reason, None, reasons.NOT_SENT, row_count)
+
+
+def _logged_hashes(world: World, project: str, sync: Sync, session: Session) -> set[tuple[str, str]]:
+    rows = session.rows(
+        f"select distinct row_hash, reason from {world.ledgers[ledger.REJECT_LOG]}"
+        " where project = $project and sync_name = $sync_name",
+        {"project": project, "sync_name": sync.name},
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
+def last_sequence(world: World, project: str, sync: Sync, session: Session) -> int:
+    """The number of the last batch that the ledgers have for the sync's destination; 0 where none."""
+    found = session.value(
+        f"select max(sequence) from {world.ledgers[ledger.BATCH_LOG]}"
+        " where project = $project and destination = $destination",
+        {"project": project, "destination": sync.destination},
+    )
+    return int(found or 0)
+
+
+def _refused(world: World, project: str, sync: Sync, session: Session) -> pl.Series:
+    """The ids that Statsig refused by themselves."""
+    return session.frame(
+        f"select distinct key as id from {world.ledgers[ledger.REJECT_LOG]} where project = $project"
+        " and sync_name = $sync_name and reason = $reason and key is not null",
+        {"project": project, "sync_name": sync.name, "reason": reasons.REFUSED_BY_STATSIG},
+    )["id"]
+
+
+def _is_known(world: World, project: str, sync: Sync, session: Session) -> bool:
+    """Whether any request to the segment is known to have succeeded, or its members were adopted."""
+    return bool(
+        session.value(
+            f"select exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where project = $project"
+            " and destination = $destination and operation <> 'log' and state = 'accepted')",
+            {"project": project, "destination": sync.destination},
+        )
+    )
+
+
+def recent_requests(world: World, project: str, seconds: int, session: Session) -> list[float]:
+    """How many seconds ago the id_list requests of the last ``seconds`` were settled, oldest first."""
+    now = ledger.naive_utc(world.clock.now())
+    rows = session.rows(
+        f"select logged_at, attempts from {world.ledgers[ledger.BATCH_LOG]} where project = $project"
+        " and operation in ('add', 'remove') and state <> 'claimed' and attempts > 0 and logged_at > $since"
+        " order by logged_at",
+        {"project": project, "since": now - dt.timedelta(seconds=seconds)},
+    )
+    return [max(0.0, (now - row[0]).total_seconds()) for row in rows for _ in range(int(row[1]))]
+
+
+def shared_ids(first: Source, second: Source, session: Session) -> int:
+    """How many usable ids the audiences of two segment syncs share."""
+    queries = [_audience_query(one) for one in (first, second)]
+    return int(
+        session.value(
+            f"select count(*) from ({queries[0]}) as one join ({queries[1]}) as other using (id)"
+            " where one.reason is null and other.reason is null"
+        )
+    )
+
+
+def _audience_query(source: Source) -> str:
+    config = source.sync.config
+    column = find(source.columns, config.id_column) if isinstance(config, SegmentConfig) else None
+    if column is None:
+        raise LookupError(f"{source.sync.name} was not checked")
+    return segments.audience_query(column, source.relation)
+
+
+def members_by_project(world: World, session: Session) -> dict[str, int]:
+    """How many ids the ledgers know in all lists together, per project."""
+    query = f"select project, count(*) from {world.ledgers[ledger.MEMBERSHIP]} where status <> 'out' group by project"
+    return {row[0]: int(row[1]) for row in session.rows(query)}

@@ -1,0 +1,138 @@
+"""Reads the events that are to be sent into the spool.
+
+Memory holds one batch at a time, whatever the number of events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from sync.core import event_sql, ledger, sql
+from sync.core.events import Event, RejectedRow, Row, is_left_out, pack, request_body, settle_row
+from sync.core.plan import EventBatch, EventPlan
+from sync.edges.spool import Spool
+from sync.edges.warehouse import Session
+from sync.run.gather import Source, last_sequence
+from sync.run.world import World
+from sync.spec.model import EventConfig, Sync
+
+_ROWS_PER_RECORD = 5_000
+_SAMPLES = 3
+
+_Item = TypeVar("_Item")
+
+
+class _Chunks(Generic[_Item]):
+    """Items on their way into the spool, some thousand to a record."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._waiting: list[_Item] = []
+        self.records: list[int] = []
+        self.count = 0
+
+    def add(self, item: _Item) -> None:
+        """Takes an item."""
+        self._waiting.append(item)
+        self.count += 1
+        if len(self._waiting) == _ROWS_PER_RECORD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        if self._waiting:
+            self.records.append(self._spool.write(self._waiting))
+            self._waiting = []
+
+
+class _Intake:
+    """Sorts rows into events to send, events that the first run skips, and rows to reject."""
+
+    def __init__(self, spool: Spool, is_skipped: Callable[[Event], bool], retry_rejected: bool) -> None:
+        self._spool, self._is_skipped, self._retry_rejected = spool, is_skipped, retry_rejected
+        self.skips: _Chunks[tuple[str, str]] = _Chunks(spool)
+        self.rejects: _Chunks[RejectedRow] = _Chunks(spool)
+        self.rejected_rows: dict[tuple[str, str], int] = {}
+        self.samples: list[str] = []
+
+    def events(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+        """The events to send, of rows with the columns of ``Row``."""
+        for values in rows:
+            event, rejected = settle_row(Row._make(values), self._retry_rejected)
+            if event is not None and self._is_skipped(event):
+                self.skips.add((event.key, event.row_hash))
+                continue
+            for row in rejected:
+                self._reject(row)
+            if event is not None:
+                yield event
+
+    def _reject(self, row: RejectedRow) -> None:
+        self.rejects.add(row)
+        counted = (row.reason, row.effect)
+        self.rejected_rows[counted] = self.rejected_rows.get(counted, 0) + row.row_count
+
+    def keep(self, events: list[Event]) -> EventBatch:
+        """A batch, in the spool."""
+        for event in events[: _SAMPLES - len(self.samples)]:
+            self.samples.append(event.body.decode())
+        return EventBatch(self._spool.write(events), len(events), len(request_body(events)))
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        self.skips.flush()
+        self.rejects.flush()
+
+
+def gather_events(
+    world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool = False
+) -> EventPlan:
+    """The events of a sync that are to be sent, what is wrong with the others, and what is left out."""
+    config, project = source.sync.config, source.endpoint.project
+    assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
+    is_first = config.backfill != "all" and _is_first_run(world, project, source.sync, session)
+    intake = _Intake(spool, lambda event: is_first and is_left_out(event, config), retry_rejected)
+    rows = _rows(world, source, config, session)
+    batches = tuple(intake.keep(batch) for batch in pack(intake.events(rows)))
+    intake.flush()
+    return EventPlan(
+        source.sync,
+        project,
+        config.on_unknown == "resend",
+        int(session.value(f"select count(*) from {source.relation}") or 0),
+        batches,
+        intake.skips.count,
+        tuple(intake.skips.records),
+        tuple(intake.rejects.records),
+        intake.rejected_rows,
+        tuple(intake.samples),
+        last_sequence(world, project, source.sync, session),
+    )
+
+
+def _rows(world: World, source: Source, config: EventConfig, session: Session) -> Iterator[tuple[Any, ...]]:
+    """The rows that are not settled yet: first those with a key of their own, then those that share one."""
+    columns = event_sql.resolve(config, source.columns)
+    encoded = event_sql.source_query(config, columns, source.relation)
+    key = sql.text_form(columns.unique_key)
+    relations = event_sql.EventLedgers(
+        world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.on_unknown
+    )
+    parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
+    for query in (event_sql.single_rows_query, event_sql.repeated_rows_query):
+        yield from session.rows(query(encoded, key, source.relation, relations), parameters)
+
+
+def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:
+    """Whether no run of this sync has ended well, and none has left a batch.
+
+    Other commands leave lines in the run ledger too; only a run has read rows.
+    """
+    return not session.value(
+        f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where project = $project"
+        " and sync_name = $sync_name and state = 'finished' and rows_read is not null)"
+        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where project = $project"
+        " and sync_name = $sync_name)",
+        {"project": project, "sync_name": sync.name},
+    )

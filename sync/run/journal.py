@@ -1,0 +1,130 @@
+"""Writes a run of one sync into the ledgers: intent before it is sent, the outcome after.
+
+Each write opens the warehouse, appends in one transaction, and closes it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from sync.core import ledger
+from sync.core.delivery import Outcome
+from sync.core.events import RejectedRow
+from sync.core.ledger import Batch, RunIdentity
+from sync.core.plan import SegmentPlan, SyncPlan
+from sync.edges.warehouse import Session
+from sync.run.lease import Lease
+from sync.run.world import World
+
+Settled = tuple[Batch, Outcome]
+
+
+@dataclass
+class Tally:
+    """What has become of a run's keys so far, and the requests made."""
+
+    accepted: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    requests: int = 0
+
+
+@dataclass
+class Journal:
+    """The ledgers' side of one run of one sync."""
+
+    world: World
+    lease: Lease
+    plan: SyncPlan
+    tally: Tally = field(default_factory=Tally)
+    _sequence: int = 0
+
+    def __post_init__(self) -> None:
+        """Numbers go on from the last batch that the ledgers have."""
+        facts = self.plan.facts if isinstance(self.plan, SegmentPlan) else self.plan
+        self._sequence = facts.last_sequence
+
+    @property
+    def run(self) -> RunIdentity:
+        """What the ledgers call this run."""
+        return self.lease.identity(self.plan.sync)
+
+    def batch(self, operation: str, keys: Sequence[str], row_hashes: Sequence[str] | None, size: int | None) -> Batch:
+        """A new batch with the next number."""
+        self._sequence += 1
+        return Batch(self.world.new_id(), operation, self._sequence, keys, row_hashes, size)
+
+    def start(self, rejects: Iterable[Sequence[RejectedRow]], settled: Iterable[Settled]) -> None:
+        """Writes the plan's figures, the rows that are not sent, and batches that are settled without a request.
+
+        All in one transaction: a first run that dies leaves either all of the events that it skips, or
+        all of the members that it adopts, or none.
+        """
+        now = self.world.clock.now()
+        with self.world.warehouse.writing() as session:
+            self.lease.extend(session, self.run, "running", _planned(self.plan))
+            for rows in rejects:
+                lines = ledger.rejects(self.run, rows, now)
+                session.append(self._relation(ledger.REJECT_LOG), ledger.frame(ledger.REJECT_LOG, lines))
+            for batch, outcome in settled:
+                state = ledger.batch_state(self.run, batch, outcome, now)
+                session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, [state]))
+                session.append(self._relation(ledger.CHANGELOG), ledger.changes(self.run, batch, now))
+
+    def record(self, settled: Sequence[Settled], claims: Sequence[Batch], refused: Sequence[Settled] = ()) -> None:
+        """Writes the outcomes of the last requests and the claims of the next, in one transaction.
+
+        Raises ``DeliveryError`` where the lease was lost meanwhile; the outcomes are written all the same.
+        """
+        now = self.world.clock.now()
+        outcomes = [ledger.batch_state(self.run, batch, outcome, now) for batch, outcome in settled]
+        lines = [
+            line for batch, outcome in refused for line in ledger.refused_by_statsig(self.run, batch, outcome, now)
+        ]
+        with self.world.warehouse.writing() as session:
+            session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, outcomes))
+            session.append(self._relation(ledger.REJECT_LOG), ledger.frame(ledger.REJECT_LOG, lines))
+            if claims:
+                self.lease.keep(session)
+                states = [ledger.batch_state(self.run, batch, None, now) for batch in claims]
+                session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, states))
+                keys = pl.concat([ledger.changes(self.run, batch, now) for batch in claims])
+                session.append(self._relation(ledger.CHANGELOG), keys)
+
+    def end(self, session: Session, state: str, message: str | None) -> None:
+        """Writes how the run ended, which gives the sync back."""
+        counts = {
+            "keys_accepted": self.tally.accepted,
+            "keys_rejected": self.tally.rejected,
+            "keys_unsent": self.unsent,
+            "keys_unknown": self.tally.unknown,
+            "requests": self.tally.requests,
+        }
+        self.lease.end(session, self.run, state, {**_planned(self.plan), **counts, "message": message})
+
+    def _relation(self, name: str) -> str:
+        return self.world.ledgers[name]
+
+    @property
+    def unsent(self) -> int:
+        """Keys that surely did not reach Statsig."""
+        return self.plan.keys - self.tally.accepted - self.tally.rejected - self.tally.unknown
+
+
+def _planned(plan: SyncPlan) -> dict[str, object]:
+    if isinstance(plan, SegmentPlan):
+        return {
+            "rows_read": plan.facts.rows_read,
+            "rows_rejected": plan.rows_rejected,
+            "adds_planned": len(plan.change.adds),
+            "removes_planned": len(plan.change.removes),
+            "overrides": plan.overrides,
+        }
+    return {
+        "rows_read": plan.rows_read,
+        "rows_rejected": plan.rows_rejected,
+        "events_planned": plan.keys,
+    }

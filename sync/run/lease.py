@@ -1,0 +1,207 @@
+"""Holds syncs for a run, so that no other run pushes them at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sync.core import lease, ledger
+from sync.core.ledger import RunIdentity
+from sync.core.plan import Refusal
+from sync.edges.settings import endpoint
+from sync.edges.warehouse import Session
+from sync.errors import ConfigError, DeliveryError, RefusedError, StatsigSyncError, WarehouseError
+from sync.run.gather import check_ledgers
+from sync.run.world import World
+from sync.spec.model import Sync
+
+
+def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
+    """What an error says of this sync; None where it is about another one."""
+    if isinstance(error, ConfigError):
+        own = [str(fault) for fault in error.faults if fault.subject in (f"exposure {sync_name}", sync_name)]
+        general = [str(fault) for fault in error.faults if not fault.subject.startswith("exposure ")]
+        return "\n".join([*own, *general]) or None
+    lines = str(error).splitlines()
+    own = [line.removeprefix(f"{sync_name}: ") for line in lines if line.startswith(f"{sync_name}: ")]
+    return "\n".join(own) or (None if isinstance(error, RefusedError | DeliveryError) else str(error))
+
+
+_POLL_SECONDS = 2.0
+_ATTEMPTS_AT_A_TIE = 5
+
+
+@dataclass(frozen=True)
+class Term:
+    """How long a lease lasts without a sign of life, and how long to wait for one that is held, in seconds.
+
+    A lease must outlast the longest time between two waves of requests: the rate limits of 15 minutes and
+    the patience of a request.
+    """
+
+    lease_seconds: float = 1800.0
+    wait_seconds: float = 0.0
+
+
+@dataclass
+class Lease:
+    """The syncs that one run holds; each until its run has ended, or until nothing was heard for a while."""
+
+    world: World
+    run_id: str
+    holder: str
+    term: Term
+    _expires: dict[str, dt.datetime] = field(default_factory=dict)
+    _identities: dict[str, RunIdentity] = field(default_factory=dict)
+
+    def identity(self, sync: Sync) -> RunIdentity:
+        """What the ledgers call this run of a sync."""
+        if sync.name not in self._identities:
+            self._identities[sync.name] = RunIdentity(
+                self.run_id,
+                sync.name,
+                endpoint(sync, self.world.environment).project,
+                sync.destination,
+                sync.config.object,
+                sync.config.mode,
+                self.holder,
+                self.world.graph.invocation_id,
+            )
+        return self._identities[sync.name]
+
+    @contextlib.contextmanager
+    def held(self, syncs: Sequence[Sync], ending: tuple[str, str]) -> Iterator[None]:
+        """Holds the syncs while the block runs.
+
+        Syncs whose run has not ended by then end with ``ending`` (a state and a message), or with the error
+        that left the block. Raises ``RefusedError`` where another run holds one, ``ConfigError`` where the
+        ledgers are not there.
+        """
+        try:
+            self.acquire(syncs)
+        except WarehouseError:
+            with self.world.warehouse.reading() as session:
+                check_ledgers(self.world, session)
+            raise
+        try:
+            yield
+        except StatsigSyncError as error:
+            self._fail(error)
+            raise
+        except BaseException:
+            self.release("aborted", "the process was stopped")
+            raise
+        self.release(*ending)
+
+    def acquire(self, syncs: Sequence[Sync]) -> None:
+        """Takes all of the syncs or none. Raises ``RefusedError`` with who holds one."""
+        deadline = self.world.clock.monotonic() + self.term.wait_seconds
+        attempts = 0
+        while (held := self._try(syncs)) is not None:
+            attempts += 1
+            is_tie = attempts <= _ATTEMPTS_AT_A_TIE and held.since > self._now() - dt.timedelta(seconds=5)
+            if not is_tie and self.world.clock.monotonic() >= deadline:
+                raise RefusedError(f"{held.sync_name}: {lease.held_message(held)}")
+            self.world.clock.sleep(random.uniform(0.5, 1.0) * (0.5 if is_tie else _POLL_SECONDS))  # noqa: S311
+
+    def _try(self, syncs: Sequence[Sync]) -> lease.Claim | None:
+        """Takes the syncs, or says who is in the way."""
+        with self.world.warehouse.writing() as session:
+            identities = [self.identity(sync) for sync in syncs]
+            names = [run.sync_name for run in identities]
+            if held := self._held_by_others(session, names):
+                return held
+            for run in identities:
+                self.extend(session, run, "started", {})
+            session.commit_so_far()
+            # Only what is read after the own lines are committed counts.
+            held = self._held_by_others(session, names)
+        if held:
+            self.release("aborted", f"run {held.run_id} holds {held.sync_name}")
+        return held
+
+    def _held_by_others(self, session: Session, names: Iterable[str]) -> lease.Claim | None:
+        wanted = {(self._identities[name].project, name) for name in names}
+        claims = [
+            lease.Claim(row[1], row[2], row[3] or "an unknown host", row[4], row[5])
+            for row in session.rows(
+                "select project, run_id, sync_name, max(holder), min(logged_at), max(lease_expires_at)"
+                f" from {self.world.ledgers[ledger.RUN_LOG]}"
+                " group by project, run_id, sync_name"
+                " having max(lease_expires_at) is not null"
+                " and max(case when state in ('finished', 'failed', 'aborted') then 1 else 0 end) = 0"
+            )
+            if (row[0], row[2]) in wanted
+        ]
+        found = lease.others(claims, self.run_id, self._now())
+        return found[0] if found else None
+
+    def extend(self, session: Session, run: RunIdentity, state: str, more: dict[str, object]) -> None:
+        """Writes a line of the run that says until when it holds its sync."""
+        expires = self._now() + dt.timedelta(seconds=self.term.lease_seconds)
+        line = ledger.run_line(run, state, self.world.clock.now(), {**more, "lease_expires_at": expires})
+        session.append(self.world.ledgers[ledger.RUN_LOG], ledger.frame(ledger.RUN_LOG, [line]))
+        self._expires[run.sync_name] = expires
+
+    def keep(self, session: Session) -> None:
+        """Gives a sign of life for all syncs that are still held, when it is due.
+
+        Raises ``DeliveryError`` where a lease has ended meanwhile and another run has taken the sync; what
+        was appended before is kept, for it has happened.
+        """
+        left = (min(self._expires.values()) - self._now()).total_seconds()
+        if left >= self.term.lease_seconds * 2 / 3:
+            return
+        held = self._held_by_others(session, self._expires) if left <= 0 else None
+        if held:
+            session.commit_so_far()
+            raise DeliveryError(
+                f"{held.sync_name}: the lease ended while this run stood still; {lease.held_message(held)}"
+            )
+        for name in list(self._expires):
+            self.extend(session, self._identities[name], "running", {})
+
+    def end(self, session: Session, run: RunIdentity, state: str, more: dict[str, object]) -> None:
+        """Writes the last line of a sync's run, which gives the sync back."""
+        line = ledger.run_line(run, state, self.world.clock.now(), more)
+        session.append(self.world.ledgers[ledger.RUN_LOG], ledger.frame(ledger.RUN_LOG, [line]))
+        self._expires.pop(run.sync_name, None)
+
+    def release(self, state: str, message: str) -> None:
+        """Gives back every sync that is still held, and says why its run did not come to an end of its own."""
+        self._end_held(lambda _: (state, message))
+
+    def _fail(self, error: StatsigSyncError) -> None:
+        """Gives back every sync that is still held; each line says what this sync has to do with the error."""
+
+        def ending(name: str) -> tuple[str, str]:
+            own = own_message(name, error)
+            return ("failed", own) if own else ("aborted", "another sync of this run stopped it")
+
+        self._end_held(ending)
+
+    def _end_held(self, ending: Callable[[str], tuple[str, str]]) -> None:
+        """Ends what is still held, each sync with the state and the message for its name."""
+        if not self._expires:
+            return
+        with self.world.warehouse.writing() as session:
+            for name in list(self._expires):
+                state, message = ending(name)
+                self.end(session, self._identities[name], state, {"message": message})
+
+    def note_refusals(self, refusals: Sequence[Refusal], syncs: Sequence[Sync]) -> None:
+        """Writes for syncs that were never held why they were refused.
+
+        The refusal stands whether or not it can be written down: there may be no ledger yet.
+        """
+        by_name = {sync.name: sync for sync in syncs}
+        with contextlib.suppress(StatsigSyncError), self.world.warehouse.writing() as session:
+            for name in dict.fromkeys(refusal.sync_name for refusal in refusals):
+                message = "\n".join(refusal.message for refusal in refusals if refusal.sync_name == name)
+                self.end(session, self.identity(by_name[name]), "aborted", {"message": message})
+
+    def _now(self) -> dt.datetime:
+        return ledger.naive_utc(self.world.clock.now())

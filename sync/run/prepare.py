@@ -1,0 +1,183 @@
+"""The first half of every command: check, gate, gather, decide. Nothing is written, nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NoReturn
+
+from sync.core.guards import overlap_refusal
+from sync.core.plan import Plan, Refusal, SegmentFacts
+from sync.edges.settings import key_faults
+from sync.edges.spool import Spool
+from sync.edges.warehouse import Session
+from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
+from sync.run.adopt import adopt
+from sync.run.consoles import Consoles
+from sync.run.decide import Gathered, decide, gate
+from sync.run.gather import (
+    Source,
+    check_relations,
+    gather_segment,
+    members_by_project,
+    recent_requests,
+    shared_ids,
+    source,
+)
+from sync.run.gather_events import gather_events
+from sync.run.world import World, all_syncs, choose, named
+from sync.spec.model import SegmentConfig, Sync
+from sync.spec.parse import partners
+from sync.spec.statsig import ID_LIST_LIMITS
+
+GateMode = Literal["strict", "warn", "off"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    ``select`` and ``allow_removals`` hold patterns of exposures' names; ``retry_rejected`` sends rows again
+    that Statsig has refused; ``keep_going`` runs the syncs that nothing refuses although others are refused.
+    """
+
+    select: Sequence[str] = ()
+    gate: GateMode = "strict"
+    retry_rejected: bool = False
+    keep_going: bool = False
+    allow_removals: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The syncs of a command that the gate lets through, what it refuses, and what it only warns of."""
+
+    syncs: tuple[Sync, ...]
+    all_syncs: tuple[Sync, ...]
+    refusals: tuple[Refusal, ...]
+    warnings: tuple[str, ...]
+
+
+def select(world: World, request: Request, needs_keys: bool) -> Selection:
+    """The selected syncs, after the gate.
+
+    Raises ``ConfigError`` for faults in the configuration or the keys, ``RefusedError`` where the gate
+    refuses a sync and the request does not say to keep going.
+    """
+    everything = all_syncs(world.graph)
+    syncs = choose(everything, [*request.select], "--select")
+    named(everything, request.allow_removals, "--allow-removals")
+    if needs_keys and (faults := key_faults(syncs, world.environment)):
+        raise ConfigError([*faults, *_relation_faults(world, syncs)])
+    refusals, warnings = _gate(world, request, syncs)
+    refused = {refusal.sync_name for refusal in refusals}
+    return Selection(tuple(sync for sync in syncs if sync.name not in refused), everything, refusals, warnings)
+
+
+def _relation_faults(world: World, syncs: Sequence[Sync]) -> tuple[Fault, ...]:
+    """What is wrong between the configuration and the models, to be said along with other faults."""
+    try:
+        with world.warehouse.reading() as session:
+            check_relations(world, syncs, session)
+    except ConfigError as error:
+        return error.faults
+    except WarehouseError:
+        return ()
+    return ()
+
+
+def refuse(refusals: Sequence[Refusal]) -> NoReturn:
+    """Ends the command: nothing was sent."""
+    raise RefusedError("\n".join(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals))
+
+
+def _gate(world: World, request: Request, syncs: Sequence[Sync]) -> tuple[tuple[Refusal, ...], tuple[str, ...]]:
+    if request.gate == "off":
+        return (), ()
+    refusals = gate(syncs, world.graph, world.results())
+    if request.gate == "warn":
+        return (), tuple(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals)
+    return refusals, ()
+
+
+def make_plan(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Plan:
+    """The plan of the selected syncs; its events are in the spool. What the guards refuse stands in it.
+
+    Raises ``ConfigError`` for faults between the configuration and the models, or the segments.
+    """
+    gathered = _gather(world, request, selection, spool, consoles)
+    allowed = named(selection.all_syncs, request.allow_removals, "--allow-removals")
+    plan = decide(_adopt(world, gathered, consoles), allowed)
+    return replace(
+        plan,
+        refusals=(*selection.refusals, *plan.refusals),
+        warnings=(*selection.warnings, *plan.warnings),
+    )
+
+
+def _gather(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Gathered:
+    with world.warehouse.reading() as session:
+        sources = _sources(world, selection, session)
+        own = [sources[sync.name] for sync in selection.syncs]
+        segment_sources = [one for one in own if isinstance(one.sync.config, SegmentConfig)]
+        event_sources = [one for one in own if not isinstance(one.sync.config, SegmentConfig)]
+        window = max(seconds for _, seconds in ID_LIST_LIMITS)
+        consoles.earlier_requests = {
+            project: recent_requests(world, project, window, session)
+            for project in sorted({one.endpoint.project for one in segment_sources})
+        }
+        return Gathered(
+            tuple(gather_segment(world, one, session, request.retry_rejected) for one in segment_sources),
+            tuple(gather_events(world, one, session, spool, request.retry_rejected) for one in event_sources),
+            members_by_project(world, session),
+            tuple(_overlaps(segment_sources, sources, selection, session)),
+        )
+
+
+def _sources(world: World, selection: Selection, session: Session) -> dict[str, Source]:
+    """The sources of the selected syncs, and of those that share a segment with one."""
+    wanted = {sync.name: sync for sync in selection.syncs}
+    for sync in selection.syncs:
+        wanted.update({other.name: other for other in partners(sync, selection.all_syncs)})
+    columns = check_relations(world, list(wanted.values()), session)
+    return {name: source(world, sync, columns[name]) for name, sync in wanted.items()}
+
+
+def _overlaps(
+    own: Sequence[Source], sources: Mapping[str, Source], selection: Selection, session: Session
+) -> Iterator[Refusal]:
+    for one in own:
+        for other in partners(one.sync, selection.all_syncs):
+            shared = shared_ids(one, sources[other.name], session)
+            refusals = overlap_refusal((one.sync.name, other.name), one.sync.destination, shared)
+            yield from (refusal for refusal in refusals if refusal.sync_name == one.sync.name)
+
+
+def _adopt(world: World, gathered: Gathered, consoles: Consoles) -> Gathered:
+    """With the members of the segments that the ledgers do not know, as Statsig has them.
+
+    Raises ``ConfigError`` with the faults of all of these segments.
+    """
+    warnings: list[str] = []
+    found: list[SegmentFacts] = []
+    faults: dict[Fault, None] = {}
+    for facts in gathered.segments:
+        if facts.is_known:
+            found.append(facts)
+        elif consoles.endpoint(facts.sync).key is None:
+            variable = consoles.endpoint(facts.sync).key_variable
+            warnings.append(
+                f"{facts.sync.name}: the ledgers know nothing of segment '{facts.config.segment_id}', and without "
+                f"{variable} its members cannot be read; this plan takes it for empty."
+            )
+            found.append(facts)
+        elif key_problems := key_faults([facts.sync], world.environment):
+            faults.update(dict.fromkeys(key_problems))
+        else:
+            try:
+                found.append(adopt(facts, consoles))
+            except ConfigError as error:
+                faults.update(dict.fromkeys(error.faults))
+    if faults:
+        raise ConfigError(list(faults))
+    return replace(gathered, segments=tuple(found), warnings=tuple(warnings))

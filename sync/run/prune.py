@@ -1,0 +1,103 @@
+"""``prune``: forgets old lines of the ledgers that nothing depends on any more.
+
+What keeps an event from being sent twice, an id from being lost, and a first run from being taken for one,
+stays: so pruning never changes what the next run sends.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from sync.core import ledger, sql
+from sync.core.columns import Column
+from sync.core.event_sql import resolve
+from sync.edges.warehouse import Session
+from sync.run.gather import check_relations, source
+from sync.run.lease import Lease, Term
+from sync.run.world import World, all_syncs
+from sync.spec.model import EventConfig, Sync
+
+
+def prune(world: World, older_than: dt.timedelta, holder: str, term: Term) -> Mapping[str, int]:
+    """Deletes lines older than this; returns the number of lines per ledger.
+
+    Events are forgotten only when their key is in the model no more. Raises ``RefusedError`` while a run
+    holds a sync.
+    """
+    syncs = all_syncs(world.graph)
+    lease = Lease(world, world.new_id(), holder, term)
+    with world.warehouse.reading() as session:
+        columns = check_relations(world, syncs, session)
+    with lease.held(syncs, ("finished", "prune")):
+        before = ledger.naive_utc(world.clock.now() - older_than)
+        with world.warehouse.writing() as session:
+            return _delete(world, session, syncs, columns, before)
+
+
+def _delete(
+    world: World,
+    session: Session,
+    syncs: Sequence[Sync],
+    columns: Mapping[str, tuple[Column, ...]],
+    before: dt.datetime,
+) -> dict[str, int]:
+    counts = dict.fromkeys(ledger.LEDGERS, 0)
+    for sync in syncs:
+        if isinstance(sync.config, EventConfig):
+            counts[ledger.CHANGELOG] += _forget_events(world, session, sync, columns[sync.name], before)
+    counts[ledger.CHANGELOG] += session.delete(world.ledgers[ledger.CHANGELOG], _superseded(world), {"before": before})
+    changelog = world.ledgers[ledger.CHANGELOG]
+    counts[ledger.BATCH_LOG] += session.delete(
+        world.ledgers[ledger.BATCH_LOG],
+        "logged_at < $before and batch_id in (select batch_id from "
+        f"{world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
+        f" and batch_id not in (select batch_id from {changelog})",
+        {"before": before},
+    )
+    counts[ledger.REJECT_LOG] += session.delete(
+        world.ledgers[ledger.REJECT_LOG], "logged_at < $before and reason <> 'refused_by_statsig'", {"before": before}
+    )
+    counts[ledger.DRIFT_LOG] += session.delete(
+        world.ledgers[ledger.DRIFT_LOG], "logged_at < $before", {"before": before}
+    )
+    counts[ledger.RUN_LOG] += session.delete(world.ledgers[ledger.RUN_LOG], _old_runs(world), {"before": before})
+    return counts
+
+
+def _forget_events(world: World, session: Session, sync: Sync, columns: tuple[Column, ...], before: dt.datetime) -> int:
+    """Forgets events that were accepted and whose key the model does not have any more."""
+    found = source(world, sync, columns)
+    assert isinstance(sync.config, EventConfig)  # noqa: S101 - narrows the type
+    key = sql.text_form(resolve(sync.config, columns).unique_key)
+    return session.delete(
+        world.ledgers[ledger.CHANGELOG],
+        "logged_at < $before and sync_name = $sync_name and operation in ('log', 'skip')"
+        f" and batch_id in (select batch_id from {world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
+        f" and key not in (select {key} from {found.relation} where {key} is not null)",
+        {"before": before, "sync_name": sync.name},
+    )
+
+
+def _superseded(world: World) -> str:
+    """A line of the changelog about an id, where a later accepted request for the same id says more."""
+    deliveries = world.ledgers[ledger.DELIVERIES]
+    return (
+        "logged_at < $before and operation in ('add', 'remove', 'adopt', 'release') and (batch_id, key) in ("
+        f"select older.batch_id, older.key from {deliveries} as older join"
+        f" (select project, destination, key, max(sequence) as sequence from {deliveries}"
+        " where state = 'accepted' and operation in ('add', 'remove', 'adopt', 'release') group by all) as latest"
+        " using (project, destination, key) where older.sequence < latest.sequence)"
+    )
+
+
+def _old_runs(world: World) -> str:
+    """Runs that have ended, but for the last one of each sync that read rows and finished."""
+    runs = world.ledgers[ledger.RUN_LOG]
+    ended = f"select run_id from {runs} where state in ('finished', 'failed', 'aborted')"
+    return (
+        f"logged_at < $before and run_id in ({ended})"
+        " and (project, sync_name, run_id) not in"
+        f" (select project, sync_name, max_by(run_id, logged_at) from {runs} where state = 'finished'"
+        " and rows_read is not null and project is not null group by project, sync_name)"
+    )

@@ -1,0 +1,139 @@
+"""What a run works on: the project as dbt left it, the warehouse, and the environment."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync.core import ledger
+from sync.core.clock import Clock
+from sync.core.graph import BuildResults, Graph
+from sync.core.sql import is_relation
+from sync.edges.artifacts import read_graph, read_results
+from sync.edges.profiles import find_profiles_file, read_profile, read_project
+from sync.edges.warehouse import Warehouse, open_warehouse
+from sync.errors import ConfigError, Fault
+from sync.spec.model import Sync
+from sync.spec.parse import nearest, parse_syncs
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the project is, as the command line says; None stands for dbt's own default."""
+
+    project_dir: Path
+    profiles_dir: Path | None = None
+    target: str | None = None
+    manifest: Path | None = None
+    run_results: Path | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that stays the same during a run.
+
+    ``ledgers`` maps the ledgers' names to their relations; ``results_file`` is read only where the gate
+    asks.
+    """
+
+    graph: Graph
+    results_file: Path
+    warehouse: Warehouse
+    ledgers: Mapping[str, str]
+    environment: Mapping[str, str]
+    clock: Clock
+    new_id: Callable[[], str]
+
+    def results(self) -> BuildResults:
+        """What the last dbt invocation said."""
+        return read_results(self.results_file)
+
+    def relation(self, sync: Sync) -> str:
+        """The relation that a sync reads."""
+        node = self.graph.nodes.get(sync.model)
+        if node is None or node.relation is None:
+            message = f"is {sync.model}, which has no relation in the warehouse; a sync needs a table or a view."
+            raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
+        return _checked_relation(node.relation)
+
+
+def _checked_relation(relation: str) -> str:
+    """The relation, where it is a name and nothing else."""
+    if not is_relation(relation):
+        message = f"relation_name is {relation[:200]!r}, which is not the name of a relation."
+        raise ConfigError([Fault("manifest.json", "", "", message)])
+    return relation
+
+
+def open_world(location: Location, environment: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> World:
+    """Reads the project, its artifacts and its profile. Nothing is connected to yet."""
+    project = read_project(location.project_dir, environment)
+    graph = read_graph(location.manifest or project.target_path / "manifest.json")
+    profiles_file = find_profiles_file(location.profiles_dir, project, environment)
+    profile = read_profile(profiles_file, project.profile, location.target, environment)
+    warehouse = open_warehouse(profile.file, profile.output, clock)
+    return World(
+        graph,
+        location.run_results or project.target_path / "run_results.json",
+        warehouse,
+        _ledger_relations(graph),
+        environment,
+        clock,
+        new_id,
+    )
+
+
+# As a method of dbt's it works where the ledgers are the project's own models and where they come as a package.
+BUILD_LEDGERS = "dbt build --select statsig_sync.statsig"
+
+
+def _ledger_relations(graph: Graph) -> dict[str, str]:
+    found = {
+        node.name: _checked_relation(node.relation)
+        for node in graph.nodes.values()
+        if node.resource_type == "model" and node.name in ledger.RELATIONS and node.relation
+    }
+    missing = [name for name in ledger.RELATIONS if name not in found]
+    if missing:
+        message = (
+            f"the project has no model {', '.join(missing)}. The ledgers are models of statsig-sync: copy "
+            "models/statsig and macros into the project, or install it as a dbt package; then run dbt build."
+        )
+        raise ConfigError([Fault("manifest.json", "", "", message)])
+    return found
+
+
+def all_syncs(graph: Graph) -> tuple[Sync, ...]:
+    """The project's syncs, in the order of their names. Raises ``ConfigError`` with every fault."""
+    syncs, faults = parse_syncs(graph.exposures)
+    if faults:
+        raise ConfigError(faults)
+    if not syncs:
+        message = "no exposure has config.meta.statsig, so there is nothing to sync."
+        raise ConfigError([Fault("manifest.json", "", "", message)])
+    return tuple(sorted(syncs, key=lambda sync: sync.name))
+
+
+def choose(syncs: Sequence[Sync], patterns: Sequence[str], option: str) -> tuple[Sync, ...]:
+    """Those of the syncs that the patterns name (all where there are none), in the order given.
+
+    A pattern is an exposure's name, may have ``*`` and ``?``, and may start with ``exposure:``. Raises
+    ``ConfigError`` for one that names no sync; ``option`` is where it was written.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        name = pattern.removeprefix("exposure:")
+        matching = [sync.name for sync in syncs if fnmatch.fnmatchcase(sync.name, name)]
+        if not matching:
+            known = [sync.name for sync in syncs]
+            message = f"'{pattern}' names no sync.{nearest(name, known)} The syncs are: {', '.join(known)}."
+            raise ConfigError([Fault("", "", option, message)])
+        chosen.update(matching)
+    return tuple(sync for sync in syncs if not patterns or sync.name in chosen)
+
+
+def named(syncs: Sequence[Sync], patterns: Sequence[str], option: str) -> frozenset[str]:
+    """The names of the syncs that the patterns name, as ``choose`` reads them; none where there are none."""
+    return frozenset(sync.name for sync in choose(syncs, patterns, option)) if patterns else frozenset()

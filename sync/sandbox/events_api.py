@@ -1,0 +1,25 @@
+"""Statsig's HTTP API for events: `POST /v1/log_event`."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sync.sandbox.contract import RefusedError, events_of
+from sync.sandbox.http import answer, api_key, body_of, entry_of, state_of
+
+
+async def log_event(request: Request) -> Response:
+    """Take a batch of events: all of them, or, where one breaks the contract, none (400)."""
+    state = state_of(request)
+    if api_key(request) != state.settings.keys.server_secret:
+        raise RefusedError(401, "Invalid server secret key. Events take a key that starts with 'secret-'.")
+    events = events_of(await body_of(request, state.settings.max_events_body))
+    entry = entry_of(request)
+    entry.events = len(events)
+    state.events.receive(events, entry.number)
+    return answer({"success": True}, 202)
+
+
+routes = [Route("/v1/log_event", log_event, methods=["POST"])]

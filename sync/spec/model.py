@@ -1,0 +1,119 @@
+"""A sync: an exposure, the model that it depends on, and what it becomes in Statsig."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# Fields of Statsig's event that a column can be mapped to, and the JSON key of each inside ``user``.
+USER_FIELDS = {
+    "email": "email",
+    "ip": "ip",
+    "user_agent": "userAgent",
+    "country": "country",
+    "locale": "locale",
+    "app_version": "appVersion",
+}
+MAPPABLE_FIELDS = ("user_id", "event_name", "event_value", "event_time", "custom", *USER_FIELDS)
+
+STATSIG_ID_TYPES = {"user_id": "userID", "stable_id": "stableID"}
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+def _text_of_date(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+class Guard(_Config):
+    """When a mirror is refused: where it would remove more than both of these, or empty the segment."""
+
+    max_removals: int = Field(default=100, ge=0)
+    max_removals_percent: float = Field(default=20, ge=0, le=100)
+    allow_empty: bool = False
+
+
+class SegmentConfig(_Config):
+    """``config.meta.statsig`` of a sync that keeps the members of an ID list segment."""
+
+    object: Literal["segment"]
+    segment_id: str = Field(min_length=1)
+    mode: Literal["add", "remove", "mirror"]
+    id_type: Literal["user_id", "stable_id", "custom_id"] = "user_id"
+    custom_id: str | None = None
+    create_if_missing: bool = False
+    on_first_run: Literal["adopt", "refuse", "reset"] = "adopt"
+    guard: Guard = Guard()
+    columns: dict[str, str] = Field(default_factory=dict)
+    custom_ids: dict[str, str] = Field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    api_key_env: str | None = None
+
+    @property
+    def statsig_id_type(self) -> str:
+        """The id type as the Console API spells it: ``userID``, ``stableID`` or a custom id's name."""
+        return self.custom_id or STATSIG_ID_TYPES[self.id_type]
+
+    @property
+    def id_column(self) -> str:
+        """The column that holds the ids: as mapped, else the column with the id type's own name."""
+        if self.id_type == "user_id":
+            return self.columns.get("user_id", "user_id")
+        own_name = "stable_id" if self.id_type == "stable_id" else self.statsig_id_type
+        return self.custom_ids.get(self.statsig_id_type, own_name)
+
+
+class EventConfig(_Config):
+    """``config.meta.statsig`` of a sync that sends events, each once, by ``unique_key``."""
+
+    object: Literal["events"]
+    unique_key: str = Field(min_length=1)
+    mode: Literal["insert"] = "insert"
+    event_name: str | None = None
+    environment: Literal["production", "staging", "development"] = "production"
+    columns: dict[str, str] = Field(default_factory=dict)
+    custom_ids: dict[str, str] = Field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    # YAML reads a bare date as a date; dbt hands it on as text. Both are the same setting.
+    backfill: Annotated[str, BeforeValidator(_text_of_date)] = "all"
+    on_unknown: Literal["resend", "hold"] = "resend"
+    api_key_env: str | None = None
+
+    @property
+    def backfill_from(self) -> dt.date | None:
+        """The first day (UTC) whose events the first run sends; None for ``all`` and ``none``."""
+        return None if self.backfill in ("all", "none") else dt.date.fromisoformat(self.backfill)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A dbt exposure as the manifest has it, as far as a sync needs it.
+
+    ``file`` is its YAML file, ``depends_on`` the unique ids of the nodes that it depends on, and
+    ``meta`` the raw value of ``config.meta.statsig``.
+    """
+
+    name: str
+    file: str
+    depends_on: tuple[str, ...]
+    meta: Any
+
+
+@dataclass(frozen=True)
+class Sync:
+    """One sync: the exposure's name and file, its model's unique id, and its configuration."""
+
+    name: str
+    file: str
+    model: str
+    config: SegmentConfig | EventConfig
+
+    @property
+    def destination(self) -> str:
+        """What the ledgers call the other end: the segment's id, or ``log_event``."""
+        return self.config.segment_id if isinstance(self.config, SegmentConfig) else "log_event"

@@ -1,0 +1,281 @@
+"""From exposures to syncs, with every fault found and none guessed away."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from sync.errors import Fault
+from sync.spec.model import (
+    MAPPABLE_FIELDS,
+    STATSIG_ID_TYPES,
+    EventConfig,
+    Exposure,
+    Guard,
+    SegmentConfig,
+    Sync,
+)
+from sync.spec.statsig import CONSOLE_KEY_VARIABLE, SEGMENT_ID_PATTERN, event_name_problem
+
+META_PATH = "config.meta.statsig"
+_CONFIGS: dict[str, type[SegmentConfig] | type[EventConfig]] = {"segment": SegmentConfig, "events": EventConfig}
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelled word, ready to append to a message; empty when nothing is near."""
+    by_lower = {name.lower(): name for name in known}
+    started = [name for name in by_lower if len(word) > 2 and name.startswith(word.lower())]
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6) or started
+    return f" Did you mean '{by_lower[found[0]]}'?" if found else ""
+
+
+def parse_syncs(exposures: Sequence[Exposure]) -> tuple[tuple[Sync, ...], tuple[Fault, ...]]:
+    """The syncs that the exposures describe, and everything that is wrong with them."""
+    syncs: list[Sync] = []
+    faults: list[Fault] = []
+    for exposure in exposures:
+        sync, found = parse_sync(exposure)
+        faults.extend(found)
+        if sync is not None:
+            syncs.append(sync)
+    faults.extend(_shared_segments(syncs))
+    return tuple(syncs), tuple(faults)
+
+
+def parse_sync(exposure: Exposure) -> tuple[Sync | None, tuple[Fault, ...]]:
+    """One exposure's sync, or None with its faults."""
+    at = _Place(exposure)
+    faults = list(_dependency_faults(exposure, at))
+    config = _config(exposure.meta, at, faults)
+    if config is None or faults:
+        return None, tuple(faults)
+    return Sync(exposure.name, exposure.file, exposure.depends_on[0], config), ()
+
+
+class _Place:
+    """Makes faults that all name one exposure."""
+
+    def __init__(self, exposure: Exposure) -> None:
+        self._file, self._subject = exposure.file, f"exposure {exposure.name}"
+
+    def fault(self, key: str, message: str) -> Fault:
+        path = f"{META_PATH}.{key}" if key else META_PATH
+        return Fault(self._file, self._subject, path, message)
+
+    def depends_on_fault(self, message: str) -> Fault:
+        return Fault(self._file, self._subject, "depends_on", message)
+
+
+def _config(meta: Any, at: _Place, faults: list[Fault]) -> SegmentConfig | EventConfig | None:
+    """The configuration, or None; adds to ``faults`` what is wrong with it."""
+    if not isinstance(meta, dict):
+        faults.append(at.fault("", f"is {_kind(meta)}; write a mapping that starts with object: segment or events."))
+        return None
+    found = meta.get("object")
+    model = _CONFIGS.get(found) if isinstance(found, str) else None
+    if model is None:
+        suggestion = nearest(str(found), _CONFIGS) if found is not None else ""
+        faults.append(at.fault("object", f"is {found!r}; write 'segment' or 'events'.{suggestion}"))
+        return None
+    try:
+        config = model.model_validate(meta)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        faults.extend(_shape_fault(detail, sorted(model.model_fields), at) for detail in details)
+        places = [detail["loc"] for detail in details]
+        unclear = {str(place[0]) for place in places}
+        config = model.model_validate({**_STAND_INS[str(found)], **_without(meta, places)})
+        faults.extend(fault for fault in _rule_faults(config, at) if not _reads(fault) & unclear)
+        return None
+    faults.extend(_rule_faults(config, at))
+    return config
+
+
+# What stands in for a required key that is missing or wrong while the others are checked.
+_STAND_INS = {"segment": {"segment_id": "segment", "mode": "mirror"}, "events": {"unique_key": "key"}}
+# Rules that read another key than the one that they find fault with.
+_ALSO_READ = {"custom_id": {"id_type"}, "on_first_run": {"mode"}}
+
+
+def _without(meta: dict[Any, Any], places: Iterable[tuple[int | str, ...]]) -> dict[Any, Any]:
+    """The mapping without what stands in these places, two keys deep."""
+    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in meta.items()}
+    for place in places:
+        inner = kept.get(place[0])
+        if len(place) > 1 and isinstance(inner, dict):
+            inner.pop(place[1], None)
+        else:
+            kept.pop(place[0], None)
+    return kept
+
+
+def _reads(fault: Fault) -> set[str]:
+    """The keys that the rule behind a fault has read, as far as they can be unclear."""
+    key = fault.key.removeprefix(f"{META_PATH}.").split(".")[0]
+    return _ALSO_READ.get(key, set()) | ({key} if key not in _MAPPINGS else set())
+
+
+_MAPPINGS = {"columns", "custom_ids", "guard"}
+
+
+def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fault]:
+    """What is wrong although each key by itself has a value of the right kind."""
+    yield from _mapping_faults(config, at)
+    if config.api_key_env and not _VARIABLE.fullmatch(config.api_key_env):
+        # Not repeated in the message: it may be the key itself.
+        yield at.fault("api_key_env", "is not the name of an environment variable; write its name, never the key.")
+    if isinstance(config, SegmentConfig):
+        yield from _segment_faults(config, at)
+    else:
+        yield from _event_faults(config, at)
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
+    key = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            own = key.split(".")[-1]
+            keys = sorted(Guard.model_fields) if len(detail["loc"]) > 1 else known
+            suggestion = nearest(own, keys)
+            return at.fault(key, f"is not a key of statsig-sync.{suggestion} The keys are: {', '.join(keys)}.")
+        case "missing":
+            return at.fault(key, _MISSING.get(key, "is missing; add it."))
+        case "literal_error":
+            expected = detail["ctx"]["expected"].replace("'", "")
+            value = str(detail["input"])
+            suggestion = nearest(value, expected.replace(" or ", ", ").split(", "))
+            note = _REFUSED_MODES if key == "mode" and known == sorted(EventConfig.model_fields) else ""
+            return at.fault(key, f"is {detail['input']!r}; write {expected}.{suggestion}{note}")
+        case _:
+            problem = detail["msg"][0].lower() + detail["msg"][1:]
+            return at.fault(key, f"{problem}, but it is {_kind(detail['input'])}.")
+
+
+_MISSING = {
+    "unique_key": (
+        "is missing; name the column that is different in every event. Statsig has no deduplication, "
+        "so this is what keeps an event from being sent twice."
+    ),
+    "segment_id": "is missing; write the id of the segment, as in its address in the Statsig console.",
+    "mode": "is missing; write add, remove or mirror.",
+}
+_REFUSED_MODES = " Events are append-only: Statsig can neither change nor delete an event that it has."
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "empty"
+        case dict():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return repr(value)
+
+
+def _dependency_faults(exposure: Exposure, at: _Place) -> Iterator[Fault]:
+    if len(exposure.depends_on) != 1:
+        yield at.depends_on_fault(
+            f"names {len(exposure.depends_on)} nodes; a sync has exactly one model. Write depends_on: [ref('...')]."
+        )
+    elif not exposure.depends_on[0].startswith(("model.", "snapshot.", "seed.")):
+        yield at.depends_on_fault(f"is {exposure.depends_on[0]}; write the model to sync: [ref('...')].")
+
+
+def _mapping_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fault]:
+    for field in config.columns:
+        if field not in MAPPABLE_FIELDS:
+            hint = " Custom ids go under custom_ids." if field not in STATSIG_ID_TYPES else ""
+            if field == "stable_id":
+                hint = " The stable id goes under custom_ids: {stableID: <column>}."
+            yield at.fault(
+                f"columns.{field}",
+                f"is not a field of Statsig's.{nearest(field, MAPPABLE_FIELDS)}{hint} "
+                f"The fields are: {', '.join(MAPPABLE_FIELDS)}.",
+            )
+    for name in config.custom_ids:
+        if name.lower() in ("userid", "user_id"):
+            yield at.fault(f"custom_ids.{name}", "is the user's id; write it as columns: {user_id: <column>}.")
+    mapped = {column.lower() for column in (*config.columns.values(), *config.custom_ids.values())}
+    for column in config.exclude:
+        if column.lower() in mapped:
+            yield at.fault("exclude", f"keeps out '{column}', which is mapped as well; take it out of one of the two.")
+
+
+def _segment_faults(config: SegmentConfig, at: _Place) -> Iterator[Fault]:
+    if config.id_type == "custom_id" and not config.custom_id:
+        yield at.fault("custom_id", "is missing; write the custom id's name, such as companyID.")
+    if config.id_type != "custom_id" and config.custom_id:
+        yield at.fault("custom_id", f"goes with id_type: custom_id, but id_type is {config.id_type}.")
+    if config.on_first_run == "reset" and config.mode != "mirror":
+        yield at.fault("on_first_run", f"is reset, which goes with mode: mirror only, but mode is {config.mode}.")
+    if not SEGMENT_ID_PATTERN.fullmatch(config.segment_id):
+        yield at.fault(
+            "segment_id", f"is {config.segment_id!r}; a segment's id has 3 to 100 letters, digits, '_' and '-'."
+        )
+
+
+def _event_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:
+    if config.event_name is not None:
+        if problem := event_name_problem(config.event_name):
+            yield at.fault("event_name", f"{problem}. Write another name.")
+        if "event_name" in config.columns:
+            yield at.fault("columns.event_name", "is set, and so is event_name; keep the one that names the events.")
+    yield from _backfill_faults(config, at)
+
+
+def _backfill_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:
+    if config.backfill in ("all", "none"):
+        return
+    try:
+        is_plain = dt.date.fromisoformat(config.backfill).isoformat() == config.backfill
+    except ValueError:
+        is_plain = False
+    if not is_plain:
+        yield at.fault("backfill", f"is {config.backfill!r}; write all, none, or a date such as 2026-01-31.")
+
+
+def partners(sync: Sync, syncs: Sequence[Sync]) -> tuple[Sync, ...]:
+    """The other syncs that write the same segment of the same Statsig project."""
+    if not isinstance(sync.config, SegmentConfig):
+        return ()
+    own = _written_by(sync.config)
+    return tuple(
+        other
+        for other in syncs
+        if isinstance(other.config, SegmentConfig) and other.name != sync.name and _written_by(other.config) == own
+    )
+
+
+def _written_by(config: SegmentConfig) -> tuple[str, str]:
+    return config.api_key_env or CONSOLE_KEY_VARIABLE, config.segment_id
+
+
+def _shared_segments(syncs: Sequence[Sync]) -> Iterator[Fault]:
+    """A segment has one sync, or one that adds and one that removes."""
+    seen: set[str] = set()
+    for sync in syncs:
+        sharing = sorted((sync, *partners(sync, syncs)), key=lambda one: one.name)
+        if sync.name in seen or len(sharing) == 1:
+            continue
+        seen.update(one.name for one in sharing)
+        if sorted(one.config.mode for one in sharing) == ["add", "remove"]:
+            continue
+        names = ", ".join(one.name for one in sharing)
+        yield Fault(
+            sharing[-1].file,
+            f"exposure {sharing[-1].name}",
+            f"{META_PATH}.segment_id",
+            f"'{sharing[-1].destination}' is written by {len(sharing)} syncs ({names}), and they would undo each "
+            "other. Give each a segment of its own, or make one model of them. (One sync that adds and one that "
+            "removes may share a segment.)",
+        )

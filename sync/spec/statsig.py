@@ -1,0 +1,51 @@
+"""Statsig's own limits and rules, in one place.
+
+Sources: Statsig's HTTP API reference (``log_event``), its Console API reference (version 20240601,
+segments), and its page on custom events. Where two pages disagree, the stricter figure stands here.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_EVENTS_PER_REQUEST = 500
+MAX_EVENT_BODY_BYTES = 1024 * 1024
+MAX_IDS_PER_REQUEST = 10_000
+MAX_IDS_PER_PROJECT = 10_000_000
+
+# A list of up to 1,000 ids travels with the configuration; a longer one has a slower way of its own,
+# and above 10,000 it is slower still.
+ID_LIST_INLINE_LIMIT = 1_000
+ID_LIST_FAST_LIMIT = 10_000
+
+# Names and values are documented as shorter than 128 characters.
+MAX_TEXT_LENGTH = 127
+
+# Statsig silently drops an event whose name holds one of these.
+FORBIDDEN_IN_EVENT_NAME = "\\[]{}<>#=;&$%|\0\r\n"
+
+SEGMENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{3,100}")
+SEGMENT_NAME_PATTERN = re.compile(r"[A-Za-z0-9_ -]{3,100}")
+
+# Calls that change something, per Console key: (requests, seconds).
+CONSOLE_LIMITS = ((100, 10), (900, 900))
+# The two id_list calls have a narrower limit of their own.
+ID_LIST_LIMITS = ((12, 10), (900, 900))
+
+SERVER_SECRET_VARIABLE = "STATSIG_SERVER_SECRET"  # noqa: S105 - a variable's name
+CONSOLE_KEY_VARIABLE = "STATSIG_CONSOLE_API_KEY"
+SERVER_SECRET_PREFIX = "secret-"  # noqa: S105 - how such a key starts
+CONSOLE_KEY_PREFIX = "console-"
+CLIENT_KEY_PREFIX = "client-"
+
+
+def event_name_problem(name: str) -> str | None:
+    """Why Statsig would drop or misread an event of this name; None when it would take it."""
+    if not name.strip():
+        return "is blank"
+    if forbidden := sorted(set(name) & set(FORBIDDEN_IN_EVENT_NAME)):
+        listed = " ".join(repr(character) for character in forbidden)
+        return f"holds {listed}, and Statsig silently drops an event with such a name"
+    if len(name) > MAX_TEXT_LENGTH:
+        return f"is {len(name)} characters long; Statsig takes up to {MAX_TEXT_LENGTH}"
+    return None

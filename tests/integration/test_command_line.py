@@ -1,0 +1,482 @@
+"""The commands check, plan and run: their flags, exit codes, output and messages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from sync.edges.warehouse import Warehouse
+from sync.errors import WarehouseError
+from sync.run.world import BUILD_LEDGERS
+from tests.integration.harness import PACKAGE, Project
+from tests.integration.in_process import StillClock, command_here
+from tests.integration.stand_in import LOG_EVENT, StandIn
+
+LEDGERS = ("run_log", "batch_log", "changelog", "reject_log", "drift_log")
+
+
+@pytest.fixture
+def shop(project: Project, arrived: StandIn) -> Project:
+    """Two event syncs and a mirror, with something to send and something to reject each."""
+    project.table("visits", "select range as id, 'u' || range as user_id from range(3) union all select 9, null")
+    project.table("people", "select unnest(['ann', 'bob', ' ']) as user_id")
+    for name in ("shop_visits", "shop_views"):
+        project.sync(name, "visits", {"object": "events", "unique_key": "id", "event_name": name})
+    people = {"object": "segment", "segment_id": "people", "mode": "mirror", "create_if_missing": True}
+    project.sync("people", "people", people)
+    return project
+
+
+def ledger_rows(project: Project) -> list[int]:
+    return [project.rows(f"select count(*) from statsig_{ledger}")[0][0] for ledger in LEDGERS]
+
+
+def faults_of(finished: subprocess.CompletedProcess[str], code: int = 2) -> list[str]:
+    """The errors of a command that ended with this code: readable lines, and no trace."""
+    assert finished.returncode == code, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stdout + finished.stderr
+    lines = finished.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("error: ") for line in lines), finished.stderr
+    return [line.removeprefix("error: ") for line in lines]
+
+
+# check, plan and run.
+
+
+def test_check_looks_at_everything_and_sends_no_data(shop: Project, arrived: StandIn) -> None:
+    finished = shop.command("check")
+    assert finished.returncode == 0, finished.stderr
+    lines = finished.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == ["ok  people", "ok  shop_views", "ok  shop_visits"]
+    assert "3 sync(s) checked. No data was sent." in finished.stdout
+    assert "not there yet; the first run creates it" in finished.stdout
+    assert (arrived.sent_data(), ledger_rows(shop)) == (0, [0] * 5)
+
+    found = json.loads(shop.command("check", "--json", "--select", "shop_*").stdout)
+    assert (found["command"], found["exit_code"]) == ("check", 0)
+    assert [one["sync"] for one in found["syncs"]] == ["shop_views", "shop_visits"]
+
+
+def test_plan_says_what_run_would_send_and_writes_nothing_anywhere(shop: Project, arrived: StandIn) -> None:
+    files = snapshot(shop.folder)
+    plan = shop.plan()
+    text = shop.command("plan")
+    assert (arrived.sent_data(), arrived.segments(), snapshot(shop.folder)) == (0, {}, files)
+
+    people, views, _ = plan["syncs"]
+    assert (people["adds"], people["removes"], people["members_after"], people["requests"]) == (2, 0, 2, 1)
+    assert people["samples"] == {"add": ["ann", "bob"], "remove": []}
+    assert (views["events"], views["rows_read"], views["requests"]) == (3, 4, 1)
+    assert all(json.loads(sample)["eventName"] == "shop_views" for sample in views["samples"])
+    assert views["rejected"] == [{"reason": "missing_identifier", "effect": "not_sent", "rows": 1}]
+    for part in ("people: mirror segment people", "2 to add, such as ann, bob", "3 of 4 rows to send", "1 request(s)"):
+        assert part in text.stdout
+    assert "1 row(s) not sent: missing_identifier" in text.stdout
+
+    report = shop.run()
+    assert report["plan"]["syncs"] == plan["syncs"]
+    assert {one["sync_name"]: one["accepted"] for one in report["results"]} == {
+        "people": 2,
+        "shop_views": 3,
+        "shop_visits": 3,
+    }
+    assert shop.command("plan").stdout.splitlines()[-1] == "Nothing to send."
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_run_reports_in_plain_lines_where_there_is_no_terminal(shop: Project) -> None:
+    finished = shop.command("run")
+    assert finished.returncode == 0
+    assert "shop_views: finished, 3 of 3 delivered" in finished.stdout
+    assert "1 row(s) not sent: missing_identifier" in finished.stdout
+    assert "people: sending 2 keys" in finished.stderr
+    # Nothing that moves the cursor or colours text.
+    assert "\x1b" not in finished.stdout + finished.stderr
+    assert "\r" not in finished.stdout + finished.stderr
+
+    finished = shop.command("run")
+    assert finished.stderr == ""
+    assert "shop_views: finished, nothing to send" in finished.stdout
+
+
+def test_a_terminal_shows_progress(shop: Project) -> None:
+    terminal, end = pty.openpty()
+    environment = shop.process_environment({"TERM": "xterm", "COLUMNS": "120"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sync", "run"],
+        cwd=shop.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=end,
+        text=True,
+    )
+    os.close(end)
+    shown = b""
+    # Linux ends a terminal that nobody writes to any more with an error, others with nothing.
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    output, _ = process.communicate(timeout=60)
+    os.close(terminal)
+    assert process.returncode == 0
+    assert b"\x1b[" in shown
+    assert b"people" in shown
+    assert b"3/3" in shown
+    assert "\x1b" not in output
+
+
+# Flags.
+
+
+def test_select_takes_names_patterns_and_dbts_own_way_to_name_an_exposure(shop: Project) -> None:
+    def selected(*patterns: str) -> list[str]:
+        return [one["sync"] for one in shop.plan("--select", *patterns)["syncs"]]
+
+    assert selected("people") == ["people"]
+    assert selected("shop_*") == ["shop_views", "shop_visits"]
+    assert selected("exposure:shop_v?sits", "people") == ["people", "shop_visits"]
+    (error,) = faults_of(command_here(shop, "run", "--select", "shop_vists"))
+    for part in ("--select", "'shop_vists'", "Did you mean 'shop_visits'?", "people, shop_views, shop_visits"):
+        assert part in error
+
+
+def test_places_of_the_project_the_profiles_the_target_and_the_artifacts_can_be_named(
+    shop: Project, tmp_path: Path, arrived: StandIn
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    profiles, artifacts = elsewhere / "profiles", elsewhere / "artifacts"
+    profiles.mkdir(parents=True)
+    shutil.move(shop.folder / "target", artifacts)
+    shutil.copy(shop.folder / "warehouse.duckdb", elsewhere)
+    path = "{{ env_var('SHOP_WAREHOUSE') }}"
+    outputs = {"dev": {"type": "duckdb", "path": "missing.duckdb"}, "prod": {"type": "duckdb", "path": path}}
+    (profiles / "profiles.yml").write_text(json.dumps({PACKAGE: {"target": "dev", "outputs": outputs}}))
+    (shop.folder / "profiles.yml").unlink()
+    arguments = [sys.executable, "-m", "sync", "run", "--project-dir", str(shop.folder), "--profiles-dir"]
+    arguments += [str(profiles), "--target", "prod", "--manifest", str(artifacts / "manifest.json")]
+    arguments += ["--run-results", str(artifacts / "run_results.json")]
+    environment = shop.process_environment({"SHOP_WAREHOUSE": str(elsewhere / "warehouse.duckdb")})
+    done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(arrived.events()) == 6
+    with duckdb.connect(str(elsewhere / "warehouse.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from statsig_changelog").fetchone() == (8,)
+    assert ledger_rows(shop) == [0] * 5
+
+
+def test_debug_shows_the_trace_and_nothing_else_does(shop: Project) -> None:
+    arguments = ("run", "--select", "nobody")
+    assert "Traceback" not in shop.command(*arguments).stderr
+    assert "Traceback (most recent call last)" in shop.command(*arguments, "--debug").stderr
+
+
+def test_keep_going_runs_what_nothing_refuses_and_still_ends_with_3(shop: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people", "eve")
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", "on_first_run": "refuse"}
+    shop.sync("people", "people", meta)
+    assert shop.command("run").returncode == 3
+    assert arrived.sent_data() == 0
+    report = shop.run("--keep-going", expect=3)
+    assert [one["sync_name"] for one in report["results"]] == ["shop_views", "shop_visits"]
+    assert (len(arrived.events()), arrived.ids("people")) == (6, {"eve"})
+
+
+def test_rows_that_are_refused_before_sending_are_warnings_unless_fail_on_rejects(shop: Project) -> None:
+    assert shop.command("run", "--select", "shop_visits").returncode == 0
+    finished = shop.command("run", "--select", "shop_views", "--fail-on-rejects")
+    assert (finished.returncode, "3 of 3 delivered" in finished.stdout) == (1, True)
+    # Rows that were counted before do not count again.
+    assert shop.command("run", "--fail-on-rejects", "--select", "shop_v*").returncode == 0
+
+
+def test_what_could_not_be_delivered_ends_with_1(shop: Project, arrived: StandIn) -> None:
+    arrived.fault("status", call=LOG_EVENT, status=503, body='{"success": false}', count=None)
+    finished = shop.command("run", "--max-attempts", "1")
+    assert finished.returncode == 1
+    assert "3 not sent" in finished.stdout
+    assert "Traceback" not in finished.stderr
+    assert len(arrived.requests(LOG_EVENT)) == 2
+    # One sync that fails does not keep the others.
+    assert arrived.ids("people") == {"ann", "bob"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("push",),
+        ("run", "--nonsense"),
+        ("run", "--gate", "maybe"),
+        ("run", "--sel", "people"),
+        ("plan", "--fail-on-rejects"),
+        ("check", "people"),
+        ("run", "--select"),
+        ("run", "--max-attempts", "0"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_possible(project: Project, arguments: tuple[str, ...]) -> None:
+    finished = command_here(project, *arguments)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("usage: statsig-sync")
+    assert "Traceback" not in finished.stderr
+
+
+def test_help_names_every_exit_code(project: Project) -> None:
+    for arguments in (("--help",), ("run", "--help")):
+        finished = project.command(*arguments)
+        assert finished.returncode == 0
+        lines = finished.stdout.split("exit codes:")[1].splitlines()
+        assert [line.split()[0] for line in lines if line] == ["0", "1", "2", "3"]
+
+
+# Configuration.
+
+
+def test_every_fault_of_the_exposures_is_reported_at_once_with_file_exposure_key_and_remedy(
+    project: Project, arrived: StandIn
+) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id")
+    events = {"object": "events", "unique_key": "id", "event_name": "visit"}
+    people = {"object": "segment", "segment_id": "people", "mode": "mirror"}
+    wrong: dict[str, tuple[Any, str, str]] = {
+        "a_list": ([], "config.meta.statsig", "object: segment or events"),
+        "no_object": ({"unique_key": "id"}, "object", "'segment' or 'events'"),
+        "odd_object": ({**events, "object": "event"}, "object", "Did you mean 'events'?"),
+        "misspelled": ({**events, "colums": {}}, "colums", "Did you mean 'columns'?"),
+        "no_key": ({"object": "events"}, "unique_key", "is missing"),
+        "odd_environment": ({**events, "environment": "prod"}, "environment", "production"),
+        "odd_name": ({**events, "event_name": "a<b"}, "event_name", "silently drops"),
+        "two_names": ({**events, "columns": {"event_name": "kind"}}, "columns.event_name", "keep the one"),
+        "odd_field": ({**events, "columns": {"user": "id"}}, "columns.user", "Did you mean 'user_id'?"),
+        "odd_backfill": ({**events, "backfill": "last week"}, "backfill", "all, none, or a date"),
+        "odd_unknown": ({**events, "on_unknown": "drop"}, "on_unknown", "resend"),
+        "user_as_custom": ({**events, "custom_ids": {"userID": "user_id"}}, "custom_ids.userID", "columns: {user_id"),
+        "excluded": ({**events, "columns": {"user_id": "user_id"}, "exclude": ["user_id"]}, "exclude", "mapped"),
+        "no_segment": ({"object": "segment", "mode": "add"}, "segment_id", "is missing"),
+        "odd_segment": ({**people, "segment_id": "a b"}, "segment_id", "letters, digits"),
+        "no_mode": ({"object": "segment", "segment_id": "others"}, "mode", "add, remove or mirror"),
+        "odd_mode": ({**people, "segment_id": "others", "mode": "miror"}, "mode", "Did you mean 'mirror'?"),
+        "no_custom_id": ({**people, "segment_id": "units", "id_type": "custom_id"}, "custom_id", "such as companyID"),
+        "spare_custom_id": ({**people, "segment_id": "firms", "custom_id": "companyID"}, "custom_id", "id_type"),
+        "odd_id_type": ({**people, "segment_id": "ids", "id_type": "userID"}, "id_type", "user_id"),
+        "odd_guard": ({**people, "segment_id": "much", "guard": {"max_removals": -1}}, "guard.max_removals", "0"),
+        "odd_first_run": ({**people, "segment_id": "new", "on_first_run": "merge"}, "on_first_run", "adopt"),
+    }
+    for name, (meta, _, _) in wrong.items():
+        project.sync(name, "visits", meta)
+    project.sync("fine", "visits", events)
+    for command in ("check", "plan", "run"):
+        errors = faults_of(command_here(project, command))
+        assert len(errors) == len(wrong)
+        for (name, (_, key, remedy)), error in zip(wrong.items(), errors, strict=True):
+            for part in ("models/marts/_exposures.yml", f"exposure {name}", key, remedy):
+                assert part in error
+    assert arrived.requests() == []
+    assert ledger_rows(project) == [0] * 5
+
+
+def test_an_exposure_depends_on_exactly_one_model(project: Project) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id")
+    events = {"object": "events", "unique_key": "id", "event_name": "visit"}
+    for name in ("none", "two"):
+        project.sync(name, "visits", events)
+    manifest = project.artifact("manifest")
+    exposures = manifest["exposures"]
+    exposures[f"exposure.{PACKAGE}.none"]["depends_on"]["nodes"] = []
+    exposures[f"exposure.{PACKAGE}.two"]["depends_on"]["nodes"] *= 2
+    project.write_artifact("manifest", manifest)
+    errors = faults_of(command_here(project, "check"))
+    assert len(errors) == 2
+    assert all("depends_on" in error and "exactly one model" in error for error in errors)
+
+
+def test_missing_columns_are_named_with_the_nearest_spelling_and_keys_at_the_same_time(
+    shop: Project, arrived: StandIn
+) -> None:
+    events = {"object": "events", "unique_key": "idd", "event_name": "visit"}
+    shop.sync("shop_visits", "visits", {**events, "columns": {"user_id": "userid"}, "exclude": ["nothing"]})
+    people = {"object": "segment", "segment_id": "people", "mode": "mirror", "columns": {"user_id": "customer"}}
+    shop.sync("people", "people", people)
+    shop.table("dotted", "select 1 as id, 'ann' as user_id, 2 as \"a.b\"")
+    shop.sync("dotted", "dotted", {"object": "events", "unique_key": "id", "event_name": "visit"})
+    for command in ("check", "run"):
+        errors = faults_of(command_here(shop, command, STATSIG_SERVER_SECRET=None))
+        text = "\n".join(errors)
+        assert len(errors) == 6
+        for part in (
+            "unique_key: names column 'idd', which the model does not have. Did you mean 'id'?",
+            "columns.user_id: names column 'userid', which the model does not have. Did you mean 'user_id'?",
+            "exclude: names column 'nothing'",
+            "columns.user_id: names column 'customer'",
+            "'a.b': Statsig reads a dot",
+            "STATSIG_SERVER_SECRET: is not set",
+        ):
+            assert part in text
+    assert arrived.requests() == []
+
+
+# What is missing.
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_a_missing_ledger_gets_the_command_that_creates_it(shop: Project, arrived: StandIn, command: str) -> None:
+    shop.execute("drop table statsig_run_log", "drop table statsig_batch_log")
+    (error,) = faults_of(shop.command(command))
+    for part in ("statsig_run_log", "statsig_batch_log", BUILD_LEDGERS):
+        assert part in error
+    assert arrived.requests() == []
+
+
+def test_a_project_without_the_ledgers_models_is_told_what_to_do(shop: Project) -> None:
+    manifest = shop.artifact("manifest")
+    del manifest["nodes"][f"model.{PACKAGE}.statsig_changelog"]
+    shop.write_artifact("manifest", manifest)
+    (error,) = faults_of(command_here(shop, "run"))
+    for part in ("statsig_changelog", "models/statsig", "dbt build"):
+        assert part in error
+
+
+def test_missing_files_profiles_targets_and_models_are_named_with_what_to_do(
+    shop: Project, tmp_path: Path, arrived: StandIn
+) -> None:
+    def error(*arguments: str, code: int = 2) -> str:
+        (only,) = faults_of(command_here(shop, "run", *arguments), code)
+        return only
+
+    found = error("--project-dir", str(tmp_path / "nowhere"))
+    assert "dbt_project.yml" in found
+    assert "--project-dir" in found
+    found = error("--profiles-dir", str(tmp_path / "nowhere"))
+    assert "profiles.yml" in found
+    assert "--profiles-dir" in found
+    found = error("--target", "prod")
+    assert "'prod' is not there; the targets are: dev" in found
+    found = error("--manifest", "nowhere.json")
+    assert "nowhere.json" in found
+    assert "dbt build" in found
+    found = error("--run-results", "nowhere.json")
+    assert "nowhere.json" in found
+
+    (shop.folder / "cut.json").write_text('{"metadata": {"dbt_schema')
+    found = error("--manifest", "cut.json")
+    assert "cut.json" in found
+    assert "dbt build" in found
+
+    shop.execute("drop table people")
+    found = error()
+    for part in ("exposure people", '"people"', "not in the warehouse", "dbt build"):
+        assert part in found
+
+    profiles = shop.folder / "profiles.yml"
+    own = profiles.read_text()
+    profiles.write_text(json.dumps({"another": {}}))
+    assert f"profile {PACKAGE}: is not there; the profiles are: another" in error()
+    profiles.write_text(own.replace('"warehouse.duckdb"', "\"{{ env_var('NOT_SET') }}\""))
+    assert "'NOT_SET'" in error()
+    profiles.write_text(own.replace('"duckdb"', '"oracle"'))
+    assert "'oracle'" in error()
+    profiles.write_text(own.replace("warehouse.duckdb", "nowhere.duckdb"))
+    found = error(code=1)
+    assert "nowhere.duckdb does not exist" in found
+    assert "dbt build" in found
+    profiles.write_text("{")
+    assert "profiles.yml" in command_here(shop, "run").stderr
+    assert arrived.requests() == []
+
+
+def test_a_project_without_syncs_says_so(project: Project) -> None:
+    (error,) = faults_of(command_here(project, "plan"))
+    assert "config.meta.statsig" in error
+
+
+# A warehouse that someone else holds.
+
+_HOLD = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(project: Project) -> subprocess.Popen[str]:
+    """A process that has the warehouse open for writing."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(project.folder / "warehouse.duckdb")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def let_go(holder: subprocess.Popen[str]) -> None:
+    holder.communicate("", timeout=60)
+
+
+def test_a_locked_warehouse_is_waited_for_and_then_named(project: Project, holder: subprocess.Popen[str]) -> None:
+    path = str(project.folder / "warehouse.duckdb")
+    clock = StillClock()
+    with pytest.raises(WarehouseError) as found, Warehouse(path, {}, clock).reading():
+        pass
+    let_go(holder)
+    assert 60 <= clock.elapsed < 61
+    for part in (path, "held by another process", "close the program"):
+        assert part in str(found.value)
+
+
+class _ReleasingClock(StillClock):
+    holder: subprocess.Popen[str]
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        let_go(self.holder)
+
+
+def test_a_warehouse_that_is_let_go_in_time_is_used(project: Project, holder: subprocess.Popen[str]) -> None:
+    clock = _ReleasingClock()
+    clock.holder = holder
+    with Warehouse(str(project.folder / "warehouse.duckdb"), {}, clock).reading() as session:
+        assert session.value("select count(*) from statsig_run_log") == 0
+    assert len(clock.pauses) == 1
+
+
+# What is loaded.
+
+
+def test_a_plan_and_a_run_without_changes_import_neither_dbt_nor_the_sandbox_nor_what_speaks_http(
+    shop: Project,
+) -> None:
+    shop.run()
+    for command in ("plan", "run"):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "sync", command],
+            cwd=shop.folder,
+            env=shop.process_environment({}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0
+        loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+        assert "sync.run.commands" in loaded
+        roots = {name.split(".")[0] for name in loaded}
+        assert not roots & {"dbt", "dbt_common", "dbt_duckdb", "starlette", "uvicorn", "requests", "tenacity"}
+        assert not [name for name in loaded if name.startswith("sync.sandbox")]

@@ -1,0 +1,307 @@
+"""Event syncs: which rows are sent, when, and in what requests; and what becomes of the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sync import sandbox
+from sync.sandbox import Settings
+from tests.integration.harness import Project
+from tests.integration.in_process import run_here
+from tests.integration.stand_in import LOG_EVENT, StandIn
+
+MEBIBYTE = 1024 * 1024
+FORBIDDEN = "\\[]{}<>#=;&$%|\0\r\n"
+
+
+def events_sync(project: Project, name: str, model: str, **more: Any) -> None:
+    meta = {"object": "events", "unique_key": "id", "event_name": name, **more}
+    project.sync(name, model, {key: value for key, value in meta.items() if value is not None})
+
+
+def rejects(project: Project, sync_name: str) -> list[tuple[Any, ...]]:
+    """What the reject ledger says: key, reason, effect, rows."""
+    return project.rows(
+        "select key, reason, effect, sum(row_count)::bigint from statsig_reject_log"
+        f" where sync_name = '{sync_name}' group by all order by all"
+    )
+
+
+# Each row once.
+
+
+def test_each_row_is_sent_once_by_its_unique_key(project: Project, arrived: StandIn) -> None:
+    query = "select range as id, 'u' || range as user_id, 'first' as wording from range({})"
+    project.table("visits", query.format(3))
+    events_sync(project, "visits", "visits")
+    project.run()
+    assert arrived.users() == ["u0", "u1", "u2"]
+
+    requests = arrived.sent_data()
+    second = project.run()
+    assert (second["results"][0]["state"], second["results"][0]["requests"]) == ("finished", 0)
+    assert arrived.sent_data() == requests
+
+    # Rows that were sent may change or go; only those with a new key are sent.
+    project.table("visits", query.replace("first", "second").format(5) + " where range > 0")
+    project.run()
+    assert arrived.users() == ["u0", "u1", "u2", "u3", "u4"]
+    assert [event["metadata"]["wording"] for event in arrived.events()] == ["first"] * 3 + ["second"] * 2
+
+
+def test_a_unique_key_of_any_kind_is_found_again(project: Project, arrived: StandIn) -> None:
+    keys = {
+        "big_integer": "range::hugeint + 170141183460469231731687303715884105720",
+        "uuid": "md5(range::varchar)::uuid",
+        "moment": "timestamp '2026-01-01' + to_minutes(range)",
+        "moment_with_zone": "timestamptz '2026-01-01 00:00:00+00' + to_minutes(range)",
+        "decimal": "(range / 4)::decimal(10, 2)",
+        "text": """'quo''te" ' || range || ' é🎉' || chr(10)""",
+    }
+    columns = ", ".join(f"{expression} as {name}" for name, expression in keys.items())
+    project.table("visits", f"select 'u' || range as user_id, {columns} from range(4)")
+    for name in keys:
+        events_sync(project, name, "visits", unique_key=name)
+    assert [[one["accepted"] for one in project.run()["results"]] for _ in range(2)] == [[4] * 6, [0] * 6]
+    assert len(arrived.events()) == 4 * 6
+
+
+def test_of_rows_that_share_a_key_the_earliest_that_can_be_sent_is_sent_and_the_others_are_rejected(
+    project: Project, arrived: StandIn
+) -> None:
+    rows = """
+        (1, 'later', timestamp '2026-02-02'), (1, 'earlier', timestamp '2026-02-01'), (1, 'no time', null),
+        (2, null, timestamp '2026-02-01'), (2, 'with a user', timestamp '2026-02-02'),
+        (3, 'copy', null), (3, 'copy', null), (3, 'copy', null)"""
+    project.execute("create table raw (id integer, user_id varchar, event_time timestamp)")
+    project.execute(f"insert into raw values {rows}")
+    project.table("visits", "select * from raw")
+    events_sync(project, "visits", "visits")
+    first = project.run()
+    assert arrived.users() == ["copy", "earlier", "with a user"]
+    assert first["results"][0]["rows_rejected"] == 5
+    found = [
+        ("1", "duplicate_key", "not_sent", 2),
+        ("2", "missing_identifier", "not_sent", 1),
+        ("3", "duplicate_key", "not_sent", 2),
+    ]
+    assert rejects(project, "visits") == found
+
+    # A row that comes later never takes the place of one that was sent, even where it would have gone first.
+    project.execute("insert into raw values (1, 'earliest', timestamp '2026-01-01')")
+    project.table("visits", "select * from raw")
+    assert run_here(project)["results"][0]["rows_rejected"] == 1
+    assert len(arrived.events()) == 3
+    assert rejects(project, "visits")[0] == ("1", "duplicate_key", "not_sent", 3)
+    assert run_here(project)["results"][0]["rows_rejected"] == 0
+
+
+# Rows that are not sent.
+
+
+def test_a_row_that_statsig_would_drop_is_rejected_with_its_reason_once_and_looked_at_again_when_it_changes(
+    project: Project, arrived: StandIn
+) -> None:
+    project.execute("create table raw (id varchar, user_id varchar, event_name varchar, event_time varchar)")
+    fine, long = "'ann', 'visit'", "x" * 127
+    project.execute(
+        f"""insert into raw values
+        ('fine', {fine}, null), ('long', 'ann', '{long}', null), ('too long', 'ann', '{long}y', null),
+        (null, {fine}, null), ('no name', 'ann', null, null), ('blank name', 'ann', '  ', null),
+        ('no user', null, 'visit', null), ('blank user', '  ', 'visit', null), ('spaced user', ' ann', 'visit', null),
+        ('odd time', {fine}, 'yesterday'), ('far time', {fine}, '2999-01-01')"""
+    )
+    for number, character in enumerate(FORBIDDEN):
+        project.execute(f"insert into raw values ('bad {number:02}', 'ann', 'a' || chr({ord(character)}) || 'b', null)")
+    project.table("visits", "select * from raw")
+    events_sync(project, "visits", "visits", event_name=None)
+
+    first = project.run()["results"][0]
+    assert sorted(event["eventName"] for event in arrived.events()) == ["visit", long]
+    expected = [(f"bad {number:02}", "invalid_event_name") for number in range(len(FORBIDDEN))] + [
+        ("blank name", "missing_event_name"),
+        ("blank user", "missing_identifier"),
+        ("far time", "invalid_event_time"),
+        ("no name", "missing_event_name"),
+        ("no user", "missing_identifier"),
+        ("odd time", "invalid_event_time"),
+        ("spaced user", "outer_whitespace"),
+        ("too long", "invalid_event_name"),
+        (None, "missing_unique_key"),
+    ]
+    assert rejects(project, "visits") == [(*one, "not_sent", 1) for one in expected]
+    assert (first["state"], first["rows_rejected"]) == ("finished", len(expected))
+
+    assert run_here(project)["results"][0]["rows_rejected"] == 0
+    assert rejects(project, "visits") == [(*one, "not_sent", 1) for one in expected]
+
+    project.execute(
+        "update raw set user_id = 'bob' where id = 'no user'", "update raw set event_name = 'a<' where id = 'bad 05'"
+    )
+    project.table("visits", "select * from raw")
+    third = run_here(project)["results"][0]
+    assert (third["accepted"], third["rows_rejected"]) == (1, 1)
+    assert arrived.users() == ["ann", "ann", "bob"]
+    assert ("bad 05", "invalid_event_name", "not_sent", 2) in rejects(project, "visits")
+
+
+def test_an_event_goes_without_a_custom_that_is_no_json_object_and_the_ledger_says_so(
+    project: Project, arrived: StandIn
+) -> None:
+    customs = ["{oops", "[1]", '"text"', "1", "NaN", '{"a": NaN}', '{"a": 1,}', '{"a": {"b": 1}}', '{"a": [1]}', ""]
+    good = ['{"a": null, "b": "x"}', "{}", '{"a": 1.50}']
+    values = ", ".join(f"({number}, 'u{number:02}', '{one}')" for number, one in enumerate(customs + good))
+    project.table("visits", f"select * from (values {values}, (99, 'u99', null)) as t(id, user_id, custom)")
+    events_sync(project, "visits", "visits")
+    result = project.run()["results"][0]
+    assert (result["accepted"], result["rows_rejected"]) == (len(customs) + len(good) + 1, len(customs))
+    found = {event["user"]["userID"]: event["user"].get("custom") for event in arrived.events()}
+    assert len(found) == result["accepted"]
+    assert {user: custom for user, custom in found.items() if custom} == {"u10": {"b": "x"}, "u12": {"a": 1.5}}
+    assert {row[1:] for row in rejects(project, "visits")} == {("invalid_custom", "sent_without", 1)}
+    assert len(rejects(project, "visits")) == len(customs)
+    assert run_here(project)["results"][0]["rows_rejected"] == 0
+
+
+def test_an_event_goes_without_a_value_that_statsig_cannot_take_and_the_ledger_says_so(
+    project: Project, arrived: StandIn
+) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id, 'nan'::double as event_value, repeat('x', 128) as said")
+    events_sync(project, "not_finite", "visits")
+    events_sync(project, "too_long", "visits", columns={"event_value": "said"}, exclude=["event_value"])
+    project.run()
+    assert ["value" in event for event in arrived.events()] == [False, False]
+    for name in ("not_finite", "too_long"):
+        assert rejects(project, name) == [("1", "invalid_event_value", "sent_without", 1)]
+
+
+# The first run.
+
+
+def test_backfill_says_which_events_the_first_run_sends_and_nothing_about_later_runs(
+    project: Project, arrived: StandIn
+) -> None:
+    project.execute("create table raw (id integer, user_id varchar, event_time timestamp)")
+    project.table("visits", "select * from raw")
+    project.table("late_start", "select * from raw where false")
+    project.execute(
+        """insert into raw values (1, 'old', '2026-01-30 23:59:59.999'), (2, 'that day', '2026-01-31'),
+        (3, 'new', '2026-02-01'), (4, 'no time', null)"""
+    )
+    project.table("visits", "select * from raw")
+    for name, backfill in (("everything", None), ("all", "all"), ("none", "none"), ("date", "2026-01-31")):
+        events_sync(project, name, "visits", backfill=backfill)
+    events_sync(project, "empty_first", "late_start", backfill="none")
+
+    plan = {one["sync"]: one for one in project.plan()["syncs"]}
+    assert (plan["none"]["skipped_by_backfill"], plan["date"]["skipped_by_backfill"]) == (4, 1)
+    project.run()
+    assert users_by_name(arrived) == {
+        "everything": ["new", "no time", "old", "that day"],
+        "all": ["new", "no time", "old", "that day"],
+        "date": ["new", "no time", "that day"],
+    }
+
+    requests = arrived.sent_data()
+    run_here(project)
+    assert arrived.sent_data() == requests
+
+    # What comes later is sent, even where its time is before the date; what was left out stays out.
+    project.execute("insert into raw values (5, 'came late', '2020-01-01'), (6, 'newest', '2026-03-01')")
+    project.table("visits", "select * from raw")
+    project.table("late_start", "select * from raw where id = 6")
+    run_here(project)
+    assert users_by_name(arrived) == {
+        "everything": ["came late", "new", "newest", "no time", "old", "that day"],
+        "all": ["came late", "new", "newest", "no time", "old", "that day"],
+        "none": ["came late", "newest"],
+        "date": ["came late", "new", "newest", "no time", "that day"],
+        "empty_first": ["newest"],
+    }
+
+
+def users_by_name(arrived: StandIn) -> dict[str, list[str]]:
+    return {
+        name: sorted(event["user"]["userID"] for event in events) for name, events in arrived.events_by_name().items()
+    }
+
+
+# Requests.
+
+
+def test_requests_hold_at_most_500_events_and_1_mebibyte_of_json(project: Project) -> None:
+    with sandbox.running(Settings(max_events_body=MEBIBYTE)) as server:
+        strict = dataclasses.replace(project, statsig=server.url, environment={})
+        arrived = StandIn(server.url)
+        strict.table("many", "select range as id, 'u' || range as user_id from range(1201)")
+        strict.table("large", "select range as id, 'u' as user_id, repeat('x', 5000) as body from range(500)")
+        strict.table(
+            "giant",
+            f"select 1 as id, 'giant' as user_id, repeat('x', {MEBIBYTE}) as body"
+            f" union all select 2, 'almost', repeat('\"', {MEBIBYTE // 2 - 200}) union all select 3, 'small', 'x'",
+        )
+        for name in ("many", "large", "giant"):
+            events_sync(strict, name, name)
+        results = {one["sync_name"]: one for one in strict.run()["results"]}
+        batches = strict.rows("select sync_name, keys, body_bytes from statsig_batches where state = 'accepted'")
+        assert all(0 < body_bytes <= MEBIBYTE for _, _, body_bytes in batches)
+        assert sorted(keys for name, keys, _ in batches if name == "many") == [201, 500, 500]
+        # 2.5 MB in as few requests as the limit allows.
+        assert results["large"]["requests"] == 3
+        assert {one["status"] for one in arrived.requests(LOG_EVENT)} == {202}
+        assert len(arrived.events()) == 1201 + 500 + 2
+
+        assert (results["giant"]["accepted"], results["giant"]["rows_rejected"]) == (2, 1)
+        assert rejects(strict, "giant") == [("1", "event_too_large", "not_sent", 1)]
+        assert run_here(strict)["plan"]["syncs"][0]["rejected"] == []
+
+
+def test_a_request_is_compressed_json_with_the_headers_that_statsigs_sdks_send(
+    project: Project, arrived: StandIn
+) -> None:
+    project.table("visits", "select range as id, 'u' || range as user_id from range(7)")
+    events_sync(project, "visits", "visits")
+    project.run()
+    (request,) = arrived.requests(LOG_EVENT)
+    headers = request["headers"]
+    assert (headers["content-encoding"], headers["content-type"]) == ("gzip", "application/json")
+    assert headers["statsig-event-count"] == "7"
+    assert 1_700_000_000_000 < int(headers["statsig-client-time"]) < 4_000_000_000_000
+    ((body_bytes,),) = project.rows("select body_bytes from statsig_batches")
+    assert int(headers["content-length"]) < body_bytes
+
+
+# Configuration.
+
+
+def test_events_have_no_mode_but_insert(project: Project, arrived: StandIn) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id")
+    modes = ["add", "mirror", "remove", "update", "upsert"]
+    for mode in modes:
+        events_sync(project, mode, "visits", mode=mode)
+    errors = project.run(expect=2)["errors"]
+    assert len(errors) == len(modes)
+    for mode, error in zip(modes, errors, strict=True):
+        for part in ("models/marts/_exposures.yml", f"exposure {mode}", "config.meta.statsig.mode", "write insert"):
+            assert part in error
+        assert "append-only" in error
+    assert arrived.requests() == []
+
+
+def test_insert_may_be_written_out(project: Project, arrived: StandIn) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id")
+    events_sync(project, "visits", "visits", mode="insert")
+    project.run()
+    assert arrived.users() == ["ann"]
+
+
+def test_identifiers_of_columns_are_quoted_and_values_never_become_sql(project: Project, arrived: StandIn) -> None:
+    odd = 'a "b"; drop table x; --'
+    column = odd.replace('"', '""')
+    project.table("visits", f"select 1 as id, 'ann' as \"{column}\", 'x''; drop table visits; --' as note")
+    events_sync(project, "visits", "visits", columns={"user_id": odd})
+    project.run()
+    (event,) = arrived.events()
+    assert (event["user"]["userID"], event["metadata"]) == ("ann", {"id": "1", "note": "x'; drop table visits; --"})
+    assert project.rows("select count(*) from visits") == [(1,)]

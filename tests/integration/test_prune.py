@@ -1,0 +1,94 @@
+"""``prune``: the ledgers forget what nothing depends on, and nothing that a later run decides by."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.integration.harness import Project
+from tests.integration.stand_in import StandIn
+
+_AGED = (
+    "update statsig_run_log set logged_at = logged_at - interval 400 day",
+    "update statsig_batch_log set logged_at = logged_at - interval 400 day",
+    "update statsig_changelog set logged_at = logged_at - interval 400 day",
+    "update statsig_reject_log set logged_at = logged_at - interval 400 day",
+)
+
+
+def prune(project: Project, *arguments: str, expect: int = 0) -> Any:
+    finished = project.command("prune", "--json", *arguments)
+    assert finished.returncode == expect, finished.stdout + finished.stderr
+    return json.loads(finished.stdout)
+
+
+def orders(project: Project, *ids: int, **more: str) -> None:
+    project.table("orders", f"select unnest({list(ids)}::bigint[]) as order_id, 'ann' as user_id")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order", **more})
+
+
+def test_an_event_is_forgotten_only_when_the_model_has_it_no_more(project: Project, arrived: StandIn) -> None:
+    orders(project, 1, 2, 3)
+    project.run()
+    project.execute(*_AGED)
+    orders(project, 3, 4)
+    assert prune(project, "--older-than", "180d")["deleted"]["statsig_changelog"] == 2
+    assert project.rows("select key from statsig_changelog") == [("3",)]
+    project.run()
+    assert len(arrived.events()) == 4
+
+
+def test_lines_that_are_younger_stay(project: Project) -> None:
+    orders(project, 1)
+    project.run()
+    orders(project, 2)
+    assert set(prune(project, "--older-than", "1d")["deleted"].values()) == {0}
+
+
+def test_events_in_doubt_are_never_forgotten(project: Project) -> None:
+    orders(project, 1)
+    project.run()
+    project.execute(*_AGED, "update statsig_batch_log set state = 'unknown' where state = 'accepted'")
+    orders(project, 2)
+    prune(project, "--older-than", "180d")
+    assert project.rows("select key from statsig_unsettled") == [("1",)]
+
+
+def test_pruning_leaves_who_is_in_a_segment_and_what_the_next_run_sends(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people")
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror"}
+    for ids in (["ann", "bob"], ["ann"], ["ann", "bob"], ["bob"]):
+        project.table("people", f"select unnest({ids}) as user_id")
+        project.sync("people", "people", meta)
+        project.run()
+    members = project.rows("select * from statsig_membership order by all")
+    project.execute(*_AGED)
+    deleted = prune(project, "--older-than", "180")["deleted"]
+    assert deleted["statsig_changelog"] == 3
+    assert deleted["statsig_run_log"] > 0
+    assert project.rows("select * from statsig_membership order by all") == members
+    assert project.run()["results"][0]["planned"] == 0
+    assert arrived.ids("people") == {"bob"}
+
+
+def test_a_sync_that_has_run_is_not_taken_for_new_after_pruning(project: Project, arrived: StandIn) -> None:
+    orders(project, 1, backfill="none")
+    project.run()
+    project.execute(*_AGED)
+    orders(project, 2, backfill="none")
+    prune(project, "--older-than", "180d")
+    project.run()
+    assert [event["metadata"]["order_id"] for event in arrived.events()] == ["2"]
+
+
+def test_pruning_before_the_first_run_does_not_end_it(project: Project, arrived: StandIn) -> None:
+    orders(project, 1, backfill="none")
+    prune(project, "--older-than", "180d")
+    project.run()
+    assert arrived.events() == []
+
+
+def test_an_age_that_is_no_number_of_days_is_wrong_usage(project: Project) -> None:
+    finished = project.command("prune", "--older-than", "soon")
+    assert finished.returncode == 2
+    assert "is not a number of days, such as 180d" in finished.stderr

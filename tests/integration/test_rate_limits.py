@@ -1,0 +1,191 @@
+"""The Console API's limits are kept on this side: per key, across all syncs, and across runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import pytest
+
+from sync import sandbox
+from sync.core.delivery import Patience
+from sync.edges.statsig import ConsoleClient, RateLimit
+from sync.run.gather import recent_requests
+from sync.sandbox import Settings
+from sync.sandbox.server import RunningSandbox
+from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS
+from tests.integration.harness import CONSOLE_KEY, Project
+from tests.integration.in_process import StillClock, run_still, world_of
+from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, StandIn
+
+# Statsig's Console API: (requests, seconds).
+ID_LIST_CALLS = ((12, 10), (900, 900))
+ALL_CHANGES = ((100, 10), (900, 900))
+
+
+def assert_within(sent: Sequence[float], limits: Sequence[tuple[int, int]]) -> None:
+    """No window of the limit's length holds more requests than the limit has."""
+    for count, seconds in limits:
+        for place, moment in enumerate(sent):
+            assert place - bisect_left(sent, moment - seconds) < count
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def server(clock: StillClock) -> Iterator[RunningSandbox]:
+    """A sandbox whose limits go by the same clock."""
+    with sandbox.running(Settings(clock=clock.epoch)) as running:
+        yield running
+
+
+def test_the_figures_are_statsigs() -> None:
+    assert set(ID_LIST_LIMITS) == set(ID_LIST_CALLS)
+    assert set(CONSOLE_LIMITS) == set(ALL_CHANGES)
+
+
+@pytest.mark.parametrize("limits", [ID_LIST_CALLS, ALL_CHANGES], ids=["id list", "all changes"])
+@pytest.mark.parametrize("seconds_each", [0.0, 0.7], ids=["fast", "slow"])
+def test_no_window_holds_more_requests_than_the_limit(
+    clock: StillClock, limits: tuple[tuple[int, int], ...], seconds_each: float
+) -> None:
+    limit = RateLimit(limits, clock)
+    sent = []
+    for _ in range(2_000):
+        limit.wait()
+        sent.append(clock.monotonic())
+        clock.elapsed += seconds_each
+    assert_within(sent, limits)
+    # It does not wait longer than it must either: two full quarters of an hour and the rest of the third.
+    assert sent[-1] < 2_200
+
+
+def test_changes_of_id_lists_never_meet_a_429(clock: StillClock, server: RunningSandbox) -> None:
+    arrived = StandIn(server.url)
+    segments = ("one", "two", "three")
+    for segment in segments:
+        arrived.put_segment(segment)
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, Patience())) as client:
+        sent = []
+        for number in range(930):
+            # Adds and removes of all lists count against one limit.
+            operation = "add" if number % 3 else "remove"
+            outcome = client.change_ids(segments[number % len(segments)], operation, [f"u{number}"])
+            assert (outcome.http_status, outcome.attempts) == (200, 1)
+            sent.append(clock.monotonic())
+    assert_within(sent, ID_LIST_CALLS)
+    assert 900 < sent[-1] < 960
+
+
+def test_other_changes_count_against_the_wider_limit(clock: StillClock, server: RunningSandbox) -> None:
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, Patience())) as client:
+        sent = []
+        for number in range(250):
+            outcome = client.create_id_list(f"segment_{number}", "userID")
+            assert (outcome.http_status, outcome.attempts) == (201, 1)
+            sent.append(clock.monotonic())
+    assert_within(sent, ALL_CHANGES)
+    assert 20 < sent[-1] < 25
+
+
+def test_repeated_attempts_count_too(clock: StillClock, server: RunningSandbox) -> None:
+    arrived = StandIn(server.url)
+    arrived.put_segment("people")
+    arrived.fault("status", call=ADD_IDS, status=429, retry_after=0, count=None)
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, Patience(attempts=30))) as client:
+        assert client.change_ids("people", "add", ["ann"]).attempts == 30
+    assert clock.elapsed > 20
+
+
+def syncs(project: Project, count: int, key: str | None = None) -> list[str]:
+    """So many syncs of one id each, in a segment of its own."""
+    names = [f"{key or 'own'}_{number:02}" for number in range(count)]
+    for name in names:
+        meta = {"object": "segment", "segment_id": name, "mode": "add", "api_key_env": key}
+        project.sync(name, "people", {name: value for name, value in meta.items() if value})
+    return names
+
+
+def test_the_limits_hold_across_the_syncs_of_a_run_and_across_runs_and_per_key(
+    project: Project, clock: StillClock, server: RunningSandbox
+) -> None:
+    arrived = StandIn(server.url)
+    project.environment |= {"STATSIG_CONSOLE_URL": server.url, "OTHER_KEY": "console-other"}
+    project.table("people", "select 'ann' as user_id")
+    for name in syncs(project, 13):
+        arrived.put_segment(name)
+
+    assert run_still(project, clock).exit_code == 0
+    assert 10 < clock.elapsed < 12
+    assert {one["status"] for one in arrived.requests(CHANGE_IDS) if one["method"] != "GET"} == {200}
+    assert len(arrived.requests(ADD_IDS)) == 13
+
+    # The thirteenth is younger than ten seconds, so eleven more may go at once.
+    project.table("people", "select 'bob' as user_id")
+    before = clock.elapsed
+    assert run_still(project, clock, select=["own_0?", "own_10"]).exit_code == 0
+    assert clock.elapsed == before
+
+    # Another key has limits of its own.
+    (name,) = syncs(project, 1, "OTHER_KEY")
+    with sandbox.running(Settings(clock=clock.epoch, keys=sandbox.Keys(console="console-other"))) as other:
+        StandIn(other.url).put_segment(name)
+        project.environment["STATSIG_CONSOLE_URL"] = other.url
+        assert run_still(project, clock, select=[name]).exit_code == 0
+    assert clock.elapsed == before
+
+    project.environment["STATSIG_CONSOLE_URL"] = server.url
+    assert run_still(project, clock, select=["own_11"]).exit_code == 0
+    assert before + 8 < clock.elapsed < before + 12
+    assert {one["status"] for one in arrived.requests(ADD_IDS)} == {200}
+    assert len(arrived.requests(ADD_IDS)) == 13 + 11 + 1
+
+
+def test_what_earlier_runs_of_the_last_15_minutes_have_sent_is_read_from_the_ledger(
+    project: Project, clock: StillClock
+) -> None:
+    def batch(number: int, operation: str, minutes_ago: float, attempts: int, project_name: str) -> None:
+        moment = (clock.now() - dt.timedelta(minutes=minutes_ago)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        project.execute(
+            f"""insert into statsig_batch_log (batch_id, run_id, sync_name, project, destination, operation, state,
+                logged_at, sequence, keys, attempts)
+            values ('{number}', 'r', 's', '{project_name}', 'people', '{operation}', 'accepted', timestamp '{moment}',
+                {number}, 1, {attempts})"""
+        )
+
+    batch(1, "add", 16, 1, "sandbox")
+    batch(2, "add", 14, 2, "sandbox")
+    batch(3, "remove", 1, 1, "sandbox")
+    batch(4, "log", 1, 1, "sandbox")
+    batch(5, "adopt", 1, 0, "sandbox")
+    batch(6, "add", 1, 1, "statsig")
+    world = world_of(project, clock)
+    with world.warehouse.reading() as session:
+        found = recent_requests(world, "sandbox", 900, session)
+    assert [round(seconds) for seconds in found] == [840, 840, 60]
+
+
+@pytest.mark.parametrize("attempts", [1, 9])
+def test_a_run_after_900_requests_waits_for_the_quarter_of_an_hour(clock: StillClock, attempts: int) -> None:
+    limit = RateLimit(ID_LIST_CALLS, clock)
+    requests = 900 // attempts
+    # The ledger has all attempts of a request at the time of its end.
+    earlier = [850.0 - 0.88 * attempts * number for number in range(requests) for _ in range(attempts)]
+    limit.count_earlier(earlier)
+    limit.wait()
+    assert 50 <= clock.elapsed < 60
+
+
+def test_a_plan_says_how_long_the_limits_make_it_take(project: Project) -> None:
+    project.table("people", "select 'u' || range as user_id from range(130001)")
+    meta = {"object": "segment", "segment_id": "people", "mode": "add"}
+    project.sync("people", "people", meta)
+    plan = project.plan(STATSIG_CONSOLE_API_KEY=None)
+    assert (plan["syncs"][0]["requests"], plan["seconds_by_rate_limit"]) == (14, 10)
+    finished = project.command("plan", STATSIG_CONSOLE_API_KEY=None)
+    assert "10 s" in finished.stdout

@@ -1,0 +1,84 @@
+"""``resolve``: a person settles events whose outcome is unknown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.harness import Project
+from tests.integration.stand_in import StandIn
+
+
+@pytest.fixture
+def in_doubt(project: Project, arrived: StandIn) -> Project:
+    """Two events of one batch, held, whose answer was lost after Statsig took them."""
+    project.table("orders", "select unnest([1, 2]) as order_id, 'ann' as user_id")
+    meta = {"object": "events", "unique_key": "order_id", "event_name": "order", "on_unknown": "hold"}
+    project.sync("orders", "orders", meta)
+    arrived.fault("reset", when="after")
+    project.run(expect=1)
+    assert len(arrived.events()) == 2
+    return project
+
+
+def resolve(project: Project, *arguments: str, expect: int = 0) -> Any:
+    finished = project.command("resolve", "orders", "--json", *arguments)
+    assert finished.returncode == expect, finished.stdout + finished.stderr
+    return json.loads(finished.stdout)
+
+
+def unsettled(project: Project) -> list[str]:
+    return sorted(row[0] for row in project.rows("select key from statsig_unsettled"))
+
+
+def test_held_events_are_listed_and_not_sent_again_until_somebody_decides(in_doubt: Project, arrived: StandIn) -> None:
+    assert unsettled(in_doubt) == ["1", "2"]
+    in_doubt.run()
+    assert len(arrived.events()) == 2
+
+
+def test_events_resolved_as_sent_are_never_sent_again(in_doubt: Project, arrived: StandIn) -> None:
+    assert list(resolve(in_doubt, "--as", "sent")["batches"].values()) == [2]
+    assert unsettled(in_doubt) == []
+    in_doubt.run()
+    assert len(arrived.events()) == 2
+
+
+def test_events_resolved_as_unsent_are_sent_by_the_next_run(in_doubt: Project, arrived: StandIn) -> None:
+    resolve(in_doubt, "--as", "unsent")
+    assert unsettled(in_doubt) == []
+    in_doubt.run()
+    assert len(arrived.events()) == 4
+
+
+def test_an_event_that_was_sent_several_times_is_settled_in_all_of_its_batches(
+    project: Project, arrived: StandIn
+) -> None:
+    """Sent again while on_unknown was resend, and held by what somebody wrote afterwards."""
+    project.table("orders", "select 1 as order_id, 'ann' as user_id")
+    meta = {"object": "events", "unique_key": "order_id", "event_name": "order"}
+    project.sync("orders", "orders", meta)
+    arrived.fault("status", status=500, when="before", count=None)
+    project.run(expect=1)
+    assert project.rows("select count(*) > 1 from statsig_batches where state = 'unknown'") == [(True,)]
+    arrived.no_faults()
+    project.sync("orders", "orders", {**meta, "on_unknown": "hold"})
+    resolve(project, "--as", "unsent")
+    assert project.rows("select distinct state from statsig_batches") == [("unsent",)]
+    project.run()
+    assert len(arrived.events()) == 1
+
+
+def test_one_batch_can_be_resolved_by_its_id_and_an_unknown_one_is_refused(in_doubt: Project) -> None:
+    ((batch_id,),) = in_doubt.rows("select distinct batch_id from statsig_unsettled")
+    assert batch_id in resolve(in_doubt, "--as", "sent", "--batch", "nonsense", expect=2)["errors"][0]
+    assert unsettled(in_doubt) == ["1", "2"]
+    assert resolve(in_doubt, "--as", "sent", "--batch", batch_id)["batches"] == {batch_id: 2}
+
+
+def test_a_segment_sync_cannot_be_resolved(project: Project) -> None:
+    project.table("people", "select 'ann' as user_id")
+    project.sync("orders", "people", {"object": "segment", "segment_id": "people", "mode": "add"})
+    assert "settled by the next run" in resolve(project, "--as", "sent", expect=2)["errors"][0]

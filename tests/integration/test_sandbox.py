@@ -1,0 +1,645 @@
+"""The sandbox over HTTP keeps Statsig's contract, and breaks it when asked to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pytest
+import requests
+
+from sync.sandbox import Keys, Settings, running
+from sync.sandbox.server import RunningSandbox
+
+SECRET, CONSOLE_KEY, CLIENT_KEY = "secret-sandbox", "console-sandbox", "client-sandbox"
+CONSOLE = {"STATSIG-API-KEY": CONSOLE_KEY, "STATSIG-API-VERSION": "20240601"}
+EVENT = {"eventName": "order_completed", "value": 1, "user": {"userID": "ann"}, "metadata": {"sku": "a"}}
+METADATA = {"sdkType": "test", "sdkVersion": "1"}
+
+
+class Client:
+    """Calls to one sandbox."""
+
+    def __init__(self, url: str):
+        self.url = url
+
+    def log(self, *events: dict[str, Any], key: str = SECRET, **more: Any) -> requests.Response:
+        body = json.dumps({"events": events, "statsigMetadata": METADATA}).encode()
+        return self.log_bytes(gzip.compress(body), {"statsig-api-key": key, "Content-Encoding": "gzip"}, **more)
+
+    def log_bytes(self, body: bytes, headers: dict[str, str], **more: Any) -> requests.Response:
+        return requests.post(f"{self.url}/v1/log_event", data=body, headers=headers, timeout=30, **more)
+
+    def console(self, method: str, path: str, body: Any = None, headers: dict[str, str] = CONSOLE) -> requests.Response:
+        url = f"{self.url}/console/v1/segments{path}"
+        return requests.request(method, url, json=body, headers=headers, timeout=30)
+
+    def create(self, segment_id: str, **more: Any) -> None:
+        body = {"name": segment_id, "type": "id_list", **more}
+        assert self.console("POST", "", body).status_code == 201
+
+    def put(self, segment_id: str, **more: Any) -> None:
+        assert self.admin("POST", "/segments", {"id": segment_id, **more})["id"] == segment_id
+
+    def change(self, method: str, segment_id: str, ids: list[str]) -> requests.Response:
+        return self.console(method, f"/{segment_id}/id_list", {"ids": ids})
+
+    def admin(self, method: str, path: str, body: Any = None) -> Any:
+        response = requests.request(method, f"{self.url}/sandbox{path}", json=body, timeout=30)
+        assert response.ok, response.text
+        return response.json()
+
+    def ids(self, segment_id: str) -> list[str]:
+        ids: list[str] = self.admin("GET", f"/segments/{segment_id}")["ids"]
+        return ids
+
+    def events(self) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = self.admin("GET", "/events")["events"]
+        return events
+
+    def fault(self, **fault: Any) -> None:
+        self.faults({"fault": fault})
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        self.admin("POST", "/faults", {"rules": rules})
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    with running() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def client(sandbox: RunningSandbox) -> Client:
+    client = Client(sandbox.url)
+    client.admin("POST", "/reset")
+    client.admin("POST", "/limits", {})
+    client.admin("POST", "/settings", {"keep": "events"})
+    return client
+
+
+# Events.
+
+
+def test_events_are_accepted_with_202(client: Client) -> None:
+    response = client.log(EVENT, EVENT)
+    assert (response.status_code, response.json()) == (202, {"success": True})
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_events_that_are_sent_twice_count_twice(client: Client) -> None:
+    client.log(EVENT)
+    client.log(EVENT)
+    assert [(event["number"], event["request"], event["event"]) for event in client.events()] == [
+        (1, 1, EVENT),
+        (2, 2, EVENT),
+    ]
+
+
+def test_a_body_may_come_without_compression(client: Client) -> None:
+    body = json.dumps({"events": [EVENT], "statsigMetadata": METADATA}).encode()
+    assert client.log_bytes(body, {"statsig-api-key": SECRET}).status_code == 202
+
+
+@pytest.mark.parametrize("key", [CONSOLE_KEY, CLIENT_KEY, "secret-other", ""])
+def test_events_need_the_server_secret(client: Client, key: str) -> None:
+    response = client.log(EVENT, key=key)
+    assert response.status_code == 401
+    assert response.json()["status"] == 401
+    assert client.events() == []
+
+
+def test_one_bad_event_refuses_the_whole_request_naming_it(client: Client) -> None:
+    response = client.log(EVENT, {**EVENT, "value": True})
+    assert response.status_code == 400
+    assert "`events[1].value`" in response.json()["message"]
+    assert client.events() == []
+
+
+def test_broken_gzip_is_refused(client: Client) -> None:
+    headers = {"statsig-api-key": SECRET, "Content-Encoding": "gzip"}
+    assert client.log_bytes(b"nope", headers).status_code == 400
+
+
+def test_a_body_of_more_than_one_mebibyte_of_events_is_too_large(client: Client) -> None:
+    # 1,024 of these are 1 MiB, which the envelope must not push over the limit.
+    event = {**EVENT, "metadata": {"text": ""}}
+    event["metadata"] = {"text": "x" * (1023 - len(json.dumps(event, separators=(",", ":"))))}
+
+    def body(count: int) -> bytes:
+        text = json.dumps({"events": [event] * count, "statsigMetadata": METADATA}, separators=(",", ":"))
+        return gzip.compress(text.encode())
+
+    headers = {"statsig-api-key": SECRET, "Content-Encoding": "gzip"}
+    assert client.log_bytes(body(1024), headers).status_code == 202
+    response = client.log_bytes(body(1032), headers)
+    assert (response.status_code, response.json()["status"]) == (413, 413)
+
+
+def test_events_that_statsig_would_drop_are_accepted_and_marked(client: Client) -> None:
+    assert client.log({**EVENT, "eventName": "a;b"}, {**EVENT, "user": {"email": "a@b"}}, EVENT).status_code == 202
+    assert [event["dropped"] for event in client.events()] == [
+        "event name holds the forbidden character ';'",
+        "user has no identifier",
+        None,
+    ]
+    summary = client.admin("GET", "/summary")["events"]
+    assert (summary["arrived"], summary["kept"], summary["by_name"]) == (3, 1, {"order_completed": 1})
+
+
+def test_of_more_than_a_thousand_events_the_first_thousand_are_kept(client: Client) -> None:
+    assert client.log(*[EVENT] * 1001).status_code == 202
+    dropped = [event["number"] for event in client.events() if event["dropped"]]
+    assert dropped == [1001]
+
+
+def test_metadata_under_a_key_with_a_dot_is_lost_and_private_attributes_are_not_stored(client: Client) -> None:
+    user = {"userID": "ann", "privateAttributes": {"income": 1}}
+    client.log({**EVENT, "user": user, "metadata": {"a.b": "1", "c": "2"}})
+    (arrival,) = client.events()
+    assert arrival["lost_metadata_keys"] == ["a.b"]
+    assert arrival["event"]["metadata"] == {"c": "2"}
+    assert arrival["event"]["user"] == {"userID": "ann"}
+
+
+def test_events_can_be_read_in_parts(client: Client) -> None:
+    client.log(*[{**EVENT, "value": value} for value in range(10)])
+    part = client.admin("GET", "/events?offset=3&limit=2")
+    assert (part["total"], [arrival["event"]["value"] for arrival in part["events"]]) == (10, [3, 4])
+
+
+def test_with_keep_counts_only_counts_are_kept(client: Client) -> None:
+    client.admin("POST", "/settings", {"keep": "counts"})
+    client.log(EVENT, EVENT)
+    assert client.events() == []
+    assert client.admin("GET", "/summary")["events"]["by_name"] == {"order_completed": 2}
+
+
+# Segments.
+
+
+def test_a_segment_is_created_described_and_filled(client: Client) -> None:
+    body = {"name": "Repeat buyers", "type": "id_list", "idType": "companyID", "description": "d", "tags": ["t"]}
+    created = client.console("POST", "", body)
+    assert (created.status_code, created.json()["data"]["id"]) == (201, "repeat_buyers")
+    assert client.change("PATCH", "repeat_buyers", ["a", "b"]).status_code == 200
+    assert client.console("GET", "/repeat_buyers").json()["data"] == {
+        "id": "repeat_buyers",
+        "name": "Repeat buyers",
+        "description": "d",
+        "type": "id_list",
+        "idType": "companyID",
+        "count": 2,
+        "isEnabled": True,
+        "tags": ["t"],
+    }
+
+
+def test_adding_what_is_there_and_removing_what_is_not_succeed(client: Client) -> None:
+    client.create("buyers")
+    assert client.change("PATCH", "buyers", ["a", "b", "a"]).status_code == 200
+    assert client.change("PATCH", "buyers", ["b", "c"]).status_code == 200
+    assert client.change("DELETE", "buyers", ["a", "z"]).status_code == 200
+    assert client.ids("buyers") == ["b", "c"]
+
+
+def test_ids_are_compared_byte_for_byte(client: Client) -> None:
+    client.create("buyers")
+    client.change("PATCH", "buyers", ["42", "42.0", "Ann", "ann", "x", "x "])
+    client.change("DELETE", "buyers", ["42.0", "ANN", "x "])
+    assert client.ids("buyers") == ["42", "Ann", "ann", "x"]
+
+
+def test_a_reset_replaces_all_ids(client: Client) -> None:
+    client.create("buyers")
+    client.change("PATCH", "buyers", ["a", "b"])
+    ids = [f"n{number}" for number in range(2500)]
+    assert client.console("POST", "/buyers/id_list/reset", {"ids": ids}).status_code == 200
+    assert client.ids("buyers") == ids
+
+
+def test_an_id_list_is_read_page_by_page(client: Client) -> None:
+    client.put("buyers", ids=["a", "b", "c", "d", "e"])
+    read: list[str] = []
+    page: int | None = 1
+    while page is not None:
+        answer = client.console("GET", f"/buyers/id_list?limit=2&page={page}").json()
+        read += answer["data"]["ids"]
+        pagination = answer["pagination"]
+        assert (pagination["totalItems"], pagination["pageNumber"], pagination["itemsPerPage"]) == (5, page, 2)
+        page = page + 1 if pagination["nextPage"] else None
+    assert read == ["a", "b", "c", "d", "e"]
+
+
+def test_pages_end_exactly_where_the_list_does(client: Client) -> None:
+    client.put("buyers", ids=["a", "b"])
+    assert client.console("GET", "/buyers/id_list?limit=2&page=1").json()["pagination"]["nextPage"] is None
+    assert client.console("GET", "/buyers/id_list?limit=2&page=2").json()["data"]["ids"] == []
+    assert client.console("GET", "/buyers/id_list?limit=0").status_code == 400
+    assert client.console("GET", "/buyers/id_list?page=x").status_code == 400
+
+
+def test_only_an_id_list_has_pages_of_ids(client: Client) -> None:
+    client.put("ruled", type="rule_based")
+    assert client.console("GET", "/ruled/id_list").status_code == 400
+
+
+def test_each_change_makes_a_new_version(client: Client) -> None:
+    client.create("buyers")
+    before = client.console("GET", "/buyers/idlist_metadata").json()["data"]
+    client.change("PATCH", "buyers", ["a"])
+    after = client.console("GET", "/buyers/idlist_metadata").json()["data"]
+    assert after["currentVersion"] > before["currentVersion"]
+    assert after["isUpdating"] is False
+
+
+def test_a_segment_of_another_type_cannot_be_changed(client: Client) -> None:
+    client.put("ruled", type="rule_based")
+    expected = {"status": 400, "message": "Segment must be of type 'id_list' to be modified on this endpoint"}
+    for response in (
+        client.change("PATCH", "ruled", ["a"]),
+        client.change("DELETE", "ruled", ["a"]),
+        client.console("POST", "/ruled/id_list/reset", {"ids": []}),
+    ):
+        assert (response.status_code, response.json()) == (400, expected)
+
+
+def test_an_unknown_segment_path_or_method_gets_a_json_error(client: Client) -> None:
+    assert client.console("GET", "/nobody").json() == {"status": 404, "message": "Segment not found."}
+    assert client.change("PATCH", "nobody", ["a"]).status_code == 404
+    assert requests.get(f"{client.url}/v1/nothing", timeout=30).json()["status"] == 404
+    assert client.console("PUT", "/x").json()["status"] == 405
+
+
+@pytest.mark.parametrize("body", [None, {}, {"ids": []}, {"ids": [""]}, {"ids": [1]}, {"ids": "a"}, []])
+def test_a_change_without_proper_ids_is_refused(client: Client, body: Any) -> None:
+    client.create("buyers")
+    response = client.console("PATCH", "/buyers/id_list", body)
+    assert (response.status_code, response.json()["status"]) == (400, 400)
+
+
+def test_a_change_takes_ten_thousand_ids_and_not_one_more(client: Client) -> None:
+    client.create("buyers")
+    ids = [str(number) for number in range(10_001)]
+    assert client.change("PATCH", "buyers", ids).status_code == 400
+    assert client.ids("buyers") == []
+    assert client.change("PATCH", "buyers", ids[:-1]).status_code == 200
+    assert len(client.ids("buyers")) == 10_000
+
+
+def test_a_name_or_id_can_be_used_once(client: Client) -> None:
+    client.create("buyers")
+    assert client.console("POST", "", {"name": "buyers", "type": "id_list"}).status_code == 400
+    assert client.console("POST", "", {"name": "other", "id": "buyers", "type": "id_list"}).status_code == 400
+
+
+@pytest.mark.parametrize("key", [SECRET, CLIENT_KEY, "console-other", ""])
+def test_segments_need_the_console_key_and_the_refusal_repeats_what_was_sent(client: Client, key: str) -> None:
+    response = client.console("GET", "/x", headers={**CONSOLE, "STATSIG-API-KEY": key})
+    assert response.status_code == 401
+    assert key in response.json()["message"]
+
+
+@pytest.mark.parametrize("version", [None, "20230101"])
+def test_segments_need_the_api_version(client: Client, version: str | None) -> None:
+    headers = {"STATSIG-API-KEY": CONSOLE_KEY, **({"STATSIG-API-VERSION": version} if version else {})}
+    response = client.console("GET", "/x", headers=headers)
+    assert response.status_code == 400
+    assert "STATSIG-API-VERSION" in response.json()["message"]
+
+
+def test_a_second_update_of_a_list_is_refused_while_one_is_in_progress(client: Client) -> None:
+    client.create("buyers")
+    client.create("others")
+    client.admin("POST", "/settings", {"processing_seconds": 3600})
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(client.change, "PATCH", "buyers", ["a"])
+        while not client.console("GET", "/buyers/idlist_metadata").json()["data"]["isUpdating"]:
+            pass
+        second = client.change("DELETE", "buyers", ["a"])
+        assert (second.status_code, second.json()["status"]) == (409, 409)
+        assert client.ids("buyers") == []
+        client.admin("POST", "/settings", {"processing_seconds": 0})
+        assert first.result().status_code == 200
+    assert client.change("DELETE", "buyers", ["z"]).status_code == 200
+    assert client.ids("buyers") == ["a"]
+
+
+def test_an_update_that_takes_its_time_is_applied_in_the_end(client: Client) -> None:
+    client.create("buyers")
+    client.admin("POST", "/settings", {"processing_seconds": 0.01})
+    assert client.change("PATCH", "buyers", ["a"]).status_code == 200
+    assert client.ids("buyers") == ["a"]
+
+
+def test_the_thirteenth_change_of_ids_in_ten_seconds_is_refused_with_retry_after(sandbox: RunningSandbox) -> None:
+    # A clock that stands still: all calls fall into one window, however slow the machine is.
+    with running(Settings(clock=lambda: 1_700_000_000.0)) as still:
+        client = Client(still.url)
+        client.create("buyers")
+        statuses = [client.change("PATCH", "buyers", [str(number)]).status_code for number in range(13)]
+        refused = client.change("DELETE", "buyers", ["1"])
+    assert statuses == [200] * 12 + [429]
+    assert (refused.status_code, refused.json()["status"]) == (429, 429)
+    assert 10 <= int(refused.headers["Retry-After"]) <= 11
+
+
+def test_limits_can_be_switched_off(client: Client) -> None:
+    client.admin("POST", "/limits", {"enabled": False})
+    client.create("buyers")
+    assert {client.change("PATCH", "buyers", ["a"]).status_code for _ in range(30)} == {200}
+
+
+def test_all_id_lists_together_hold_no_more_than_the_projects_limit() -> None:
+    with running(Settings(max_project_ids=5)) as sandbox:
+        client = Client(sandbox.url)
+        client.create("one")
+        client.create("two")
+        assert client.change("PATCH", "one", ["a", "b", "c"]).status_code == 200
+        assert client.change("PATCH", "two", ["a", "b", "c"]).status_code == 400
+        assert client.change("PATCH", "one", ["a", "b", "c", "d", "e"]).status_code == 200
+        assert client.console("POST", "/one/id_list/reset", {"ids": ["v", "w", "x", "y", "z"]}).status_code == 200
+        assert client.change("PATCH", "two", ["a"]).status_code == 400
+        assert client.ids("two") == []
+
+
+# What was asked.
+
+
+def test_requests_are_listed_without_any_key(client: Client) -> None:
+    client.create("buyers")
+    client.change("PATCH", "buyers", ["a", "b"])
+    client.log(EVENT, EVENT, EVENT, key=CLIENT_KEY)
+    client.log(EVENT, EVENT)
+    requests.get(f"{client.url}/v1/download_config_specs/{SECRET}.json", timeout=30)
+    listed = requests.get(f"{client.url}/sandbox/requests", timeout=30)
+    rows = [(row["method"], row["path"], row["status"], row["events"], row["ids"]) for row in listed.json()["requests"]]
+    assert rows == [
+        ("POST", "/console/v1/segments", 201, None, None),
+        ("PATCH", "/console/v1/segments/buyers/id_list", 200, None, 2),
+        ("POST", "/v1/log_event", 401, None, None),
+        ("POST", "/v1/log_event", 202, 2, None),
+        ("GET", "/v1/download_config_specs/secret-***.json", 200, None, None),
+    ]
+    assert not any(key in listed.text for key in (SECRET, CONSOLE_KEY, CLIENT_KEY))
+
+
+def test_a_reset_of_the_sandbox_forgets_everything(client: Client) -> None:
+    client.create("buyers")
+    client.log(EVENT)
+    client.fault(kind="reset")
+    client.admin("POST", "/reset")
+    summary = client.admin("GET", "/summary")
+    assert (summary["events"]["arrived"], summary["segments"], summary["requests"]["count"]) == (0, {}, 0)
+    assert client.log(EVENT).status_code == 202
+
+
+def test_segments_can_be_prepared_and_read_with_their_members(client: Client) -> None:
+    client.put("buyers", ids=["a", "b"], idType="stableID", name="Buyers")
+    client.put("ruled", type="rule_based")
+    client.put("buyers", ids=["c"])
+    listed = client.admin("GET", "/segments")["segments"]
+    rows = [(segment["id"], segment["type"], segment["idType"], segment["ids"]) for segment in listed]
+    assert sorted(rows) == [("buyers", "id_list", "userID", ["c"]), ("ruled", "rule_based", "userID", [])]
+
+
+def test_an_offset_that_is_not_a_number_is_refused(client: Client) -> None:
+    assert requests.get(f"{client.url}/sandbox/events?offset=x", timeout=30).status_code == 400
+
+
+def test_an_admin_call_with_an_unknown_option_is_refused(client: Client) -> None:
+    for path in ("segments", "faults", "limits", "settings"):
+        response = requests.post(f"{client.url}/sandbox/{path}", json={"id": "x", "nonsense": 1}, timeout=30)
+        assert (response.status_code, response.json()["status"]) == (400, 400)
+
+
+# Faults.
+
+
+def test_a_status_can_come_instead_of_the_request_being_applied(client: Client) -> None:
+    client.fault(kind="status", status=503, body='{"success": false}')
+    response = client.log(EVENT)
+    assert (response.status_code, response.json()) == (503, {"success": False})
+    assert client.events() == []
+
+
+def test_a_status_can_come_after_the_request_was_applied(client: Client) -> None:
+    client.fault(kind="status", status=500, when="after")
+    assert client.log(EVENT).status_code == 500
+    assert len(client.events()) == 1
+
+
+def test_retry_after_comes_as_seconds_or_as_an_http_date(client: Client) -> None:
+    client.fault(kind="status", status=429, retry_after=7)
+    assert client.log(EVENT).headers["Retry-After"] == "7"
+    client.fault(kind="status", status=429, retry_after=7, retry_after_form="http_date")
+    headers = client.log(EVENT).headers
+    wait = parsedate_to_datetime(headers["Retry-After"]) - parsedate_to_datetime(headers["Date"])
+    assert 6 <= wait.total_seconds() <= 9
+
+
+@pytest.mark.parametrize(("when", "arrived"), [("before", 0), ("after", 1)])
+def test_a_connection_can_be_reset_before_or_after_the_request_was_applied(
+    client: Client, when: str, arrived: int
+) -> None:
+    client.fault(kind="reset", when=when)
+    with pytest.raises(requests.ConnectionError) as caught:
+        client.log(EVENT)
+    assert "reset by peer" in str(caught.value)
+    assert len(client.events()) == arrived
+    (row,) = client.admin("GET", "/requests")["requests"]
+    assert (row["status"], row["applied"], row["fault"]) == (None, when == "after", "reset")
+
+
+def test_a_large_request_is_read_to_its_end_before_its_connection_is_reset(client: Client) -> None:
+    client.fault(kind="reset")
+    with pytest.raises(requests.ConnectionError) as caught:
+        client.log_bytes(b"x" * 5_000_000, {"statsig-api-key": SECRET})
+    assert "reset by peer" in str(caught.value)
+
+
+def test_a_reset_closes_one_connection_and_no_other(client: Client) -> None:
+    client.faults({"fault": {"kind": "reset"}, "match": {"path": "/v1/log_event"}})
+    with requests.Session() as session:
+        assert session.get(f"{client.url}/v1/nothing", timeout=30).status_code == 404
+        with pytest.raises(requests.ConnectionError):
+            client.log(EVENT)
+        assert session.get(f"{client.url}/v1/nothing", timeout=30).status_code == 404
+
+
+def test_an_answer_can_be_cut_short(client: Client) -> None:
+    client.fault(kind="truncate")
+    response = client.log(EVENT, stream=True)
+    assert response.status_code == 202
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        _ = response.content
+    assert len(client.events()) == 1
+
+
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", '{"success": false}', '{"success": tr'])
+def test_a_success_can_have_a_wrong_body(client: Client, body: str) -> None:
+    client.fault(kind="body", body=body, headers={"Content-Type": "text/html"})
+    response = client.log(EVENT)
+    assert (response.status_code, response.text, response.headers["Content-Type"]) == (200, body, "text/html")
+    assert client.events() == []
+
+
+def test_a_slow_answer_is_whole_in_the_end(client: Client) -> None:
+    client.fault(kind="slow_body", seconds=0.01)
+    assert client.log(EVENT).json() == {"success": True}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_delay_outlasts_a_client_that_does_not_wait(client: Client, when: str) -> None:
+    client.fault(kind="delay", seconds=3600, when=when)
+    body = json.dumps({"events": [EVENT], "statsigMetadata": METADATA})
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"{client.url}/v1/log_event", data=body, headers={"statsig-api-key": SECRET}, timeout=(30, 0.5))
+    while when == "after" and not client.events():
+        pass
+    assert len(client.events()) == (1 if when == "after" else 0)
+
+
+def test_a_short_delay_changes_nothing_else(client: Client) -> None:
+    client.fault(kind="delay", seconds=0.01)
+    assert client.log(EVENT).status_code == 202
+    assert len(client.events()) == 1
+
+
+def test_a_list_can_be_called_busy(client: Client) -> None:
+    client.create("buyers")
+    client.fault(kind="busy")
+    assert client.change("PATCH", "buyers", ["a"]).status_code == 409
+    assert client.ids("buyers") == []
+
+
+def test_faults_hit_what_their_rule_matches_and_are_listed(client: Client) -> None:
+    rule = {"fault": {"kind": "status", "status": 502}, "match": {"method": "POST", "path": "/v1/*", "nth": [2]}}
+    client.faults(rule)
+    assert [client.log(EVENT).status_code for _ in range(3)] == [202, 502, 202]
+    (fired,) = client.admin("GET", "/faults")["fired"]
+    assert (fired["request"], fired["path"], fired["rule"], fired["fault"]["status"]) == (2, "/v1/log_event", 0, 502)
+
+
+def test_faults_never_touch_the_sandboxs_own_calls(client: Client) -> None:
+    client.fault(kind="reset")
+    assert client.admin("GET", "/summary")["requests"]["count"] == 0
+
+
+def test_a_random_profile_repeats_itself_for_the_same_seed(client: Client) -> None:
+    def outcomes() -> list[str]:
+        client.admin("POST", "/reset")
+        client.admin("POST", "/faults", {"random": {"seed": 11, "probability": 0.5, "max_seconds": 0.001}})
+        return [outcome() for _ in range(40)]
+
+    def outcome() -> str:
+        try:
+            response = client.log(EVENT)
+            return f"{response.status_code} {response.text}"
+        except requests.RequestException as error:
+            return type(error).__name__
+
+    first = outcomes()
+    fired = [(row["request"], row["fault"]) for row in client.admin("GET", "/faults")["fired"]]
+    assert outcomes() == first
+    assert [(row["request"], row["fault"]) for row in client.admin("GET", "/faults")["fired"]] == fired
+    assert len(set(first)) > 4
+
+
+# The command.
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    code = "import sys; from sync.sandbox import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def url_from(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("statsig-sandbox listening on http://127.0.0.1:"), line
+    return line.split()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_says_where_it_listens_and_stops_on_a_signal(number: signal.Signals) -> None:
+    process = start("--port", "0", "--server-secret", "secret-mine", "--console-key", "console-mine")
+    client = Client(url_from(process))
+    assert client.log(EVENT).status_code == 401
+    assert client.log(EVENT, key="secret-mine").status_code == 202
+    assert client.console("GET", "/x", headers={**CONSOLE, "STATSIG-API-KEY": "console-mine"}).status_code == 404
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "")
+    assert errors.splitlines() == [
+        "POST /v1/log_event 401",
+        "POST /v1/log_event 202",
+        "GET /console/v1/segments/x 404",
+    ]
+
+
+def test_the_command_stops_while_a_request_is_under_way() -> None:
+    process = start("--port", "0", "--quiet", "--no-limits", "--keep", "counts", "--max-ids", "2")
+    client = Client(url_from(process))
+    client.create("buyers")
+    assert client.change("PATCH", "buyers", ["a", "b", "c"]).status_code == 400
+    client.admin("POST", "/settings", {"processing_seconds": 3600})
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.change, "PATCH", "buyers", ["a"])
+        while not client.console("GET", "/buyers/idlist_metadata").json()["data"]["isUpdating"]:
+            pass
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+        assert (process.returncode, output) == (0, "")
+        assert (
+            isinstance(waiting.exception(timeout=30), requests.RequestException) or waiting.result().status_code >= 500
+        )
+
+
+def test_the_command_says_when_its_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start("--port", str(port))
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (1, "")
+    assert f"127.0.0.1:{port}" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("arguments", [("--port", "70000"), ("--port", "x"), ("--max-ids", "100001"), ("--nonsense",)])
+def test_the_command_refuses_wrong_arguments(arguments: tuple[str, ...]) -> None:
+    process = start(*arguments)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (2, "")
+    assert arguments[0] in errors
+    assert "Traceback" not in errors
+
+
+def test_the_command_says_what_to_install_when_its_packages_are_missing() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from sync.sandbox import main; sys.exit(main([]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "pip install 'statsig-sync[sandbox]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_importing_the_sandbox_loads_neither_a_server_nor_the_rest_of_the_project() -> None:
+    code = "import sys, sync.sandbox; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = [name for name in done.stdout.split() if name.split(".")[0] in ("sync", "uvicorn", "starlette")]
+    assert sorted(loaded) == ["sync", "sync.sandbox", "sync.sandbox.settings"]
+
+
+def test_keys_are_not_in_the_settings_text() -> None:
+    assert "secret" not in repr(Settings(keys=Keys("secret-a", "console-b", "client-c"))).replace("server_secret", "")

@@ -1,0 +1,267 @@
+"""From encoded rows to request bodies."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sync.core import reasons
+from sync.core.events import (
+    ENVELOPE_BYTES,
+    Event,
+    Row,
+    assemble,
+    custom_problem,
+    is_left_out,
+    is_strict_json,
+    pack,
+    request_body,
+    settle_row,
+)
+from sync.spec.model import EventConfig
+from tests.unit.reference_encoder import strict_json
+from tests.unit.values import custom_values, texts
+
+MIB = 1024 * 1024
+HEAD = '{"eventName":"view","user":{"userID":"ann","statsigEnvironment":{"tier":"production"}'
+
+
+def row(**known: Any) -> Row:
+    """A row that can be sent, but for what is said of it."""
+    usable = {
+        "key": "1",
+        "row_hash": "h",
+        "event_time": 0,
+        "reason": None,
+        "detail": None,
+        "without": None,
+        "head": HEAD,
+        "custom": None,
+        "copies": 1,
+        "is_chosen": True,
+        "was_sent": False,
+        "logged": None,
+    }
+    return Row(**{**usable, **known})
+
+
+def noted(given_row: Row, retry_rejected: bool = False) -> list[tuple[str, str, int]]:
+    _, rejected = settle_row(given_row, retry_rejected)
+    return [(one.reason, one.effect, one.row_count) for one in rejected]
+
+
+def test_a_row_without_a_reason_is_an_event() -> None:
+    event, rejected = settle_row(row(custom='{"plan":"pro"}'))
+    assert event == Event("1", "h", 0, (HEAD + ',"custom":{"plan":"pro"}}}').encode())
+    assert rejected == []
+
+
+def test_a_row_with_a_reason_is_rejected_with_all_its_copies() -> None:
+    refused = row(reason=reasons.MISSING_IDENTIFIER, copies=3)
+    assert settle_row(refused)[0] is None
+    assert noted(refused) == [(reasons.MISSING_IDENTIFIER, reasons.NOT_SENT, 3)]
+
+
+def test_copies_of_the_row_that_is_sent_are_rejected() -> None:
+    assert settle_row(row(copies=3))[0] is not None
+    assert noted(row(copies=3)) == [(reasons.DUPLICATE_KEY, reasons.NOT_SENT, 2)]
+
+
+def test_a_row_that_is_not_the_one_for_its_key_is_rejected_with_its_copies() -> None:
+    assert settle_row(row(is_chosen=False, copies=2))[0] is None
+    assert noted(row(is_chosen=False, copies=2)) == [(reasons.DUPLICATE_KEY, reasons.NOT_SENT, 2)]
+
+
+def test_a_row_that_was_sent_is_neither_sent_again_nor_rejected() -> None:
+    assert settle_row(row(was_sent=True)) == (None, [])
+
+
+def test_what_the_reject_ledger_knows_is_not_reported_again() -> None:
+    for known in (
+        row(reason=reasons.MISSING_IDENTIFIER, logged=reasons.MISSING_IDENTIFIER),
+        row(is_chosen=False, logged=f"{reasons.INVALID_CUSTOM},{reasons.DUPLICATE_KEY}"),
+        row(custom="[]", logged=reasons.INVALID_CUSTOM),
+    ):
+        assert noted(known) == []
+
+
+def test_a_reason_that_the_reject_ledger_does_not_know_is_reported() -> None:
+    changed = row(reason=reasons.MISSING_IDENTIFIER, logged=reasons.INVALID_EVENT_TIME)
+    assert noted(changed) == [(reasons.MISSING_IDENTIFIER, reasons.NOT_SENT, 1)]
+
+
+def test_a_row_that_statsig_refused_is_held_back_until_it_is_asked_for() -> None:
+    refused = row(logged=reasons.REFUSED_BY_STATSIG)
+    assert settle_row(refused) == (None, [])
+    event, rejected = settle_row(refused, retry_rejected=True)
+    assert event is not None
+    assert rejected == []
+
+
+def test_a_reason_that_only_took_a_part_away_does_not_hold_the_event_back() -> None:
+    event, _ = settle_row(row(without=reasons.INVALID_EVENT_VALUE, logged=reasons.INVALID_EVENT_VALUE))
+    assert event is not None
+
+
+def test_an_event_goes_without_a_custom_that_is_no_json_object_and_that_is_noted() -> None:
+    event, _ = settle_row(row(custom="not JSON"))
+    assert event is not None
+    assert event.body == (HEAD + "}}").encode()
+    assert noted(row(custom="not JSON")) == [(reasons.INVALID_CUSTOM, reasons.SENT_WITHOUT, 1)]
+
+
+def test_an_event_that_went_without_two_parts_is_noted_twice() -> None:
+    found = noted(row(custom="[]", without=reasons.INVALID_EVENT_VALUE))
+    assert {reason for reason, _, _ in found} == {reasons.INVALID_CUSTOM, reasons.INVALID_EVENT_VALUE}
+
+
+def test_an_event_may_fill_a_request_and_not_a_byte_more() -> None:
+    fits = assemble(f'{{"user":{{"userID":"{"a" * 10}"', None)
+    longest = 10 + MIB - ENVELOPE_BYTES - len(fits)
+    event, rejected = settle_row(row(head=f'{{"user":{{"userID":"{"a" * longest}"'))
+    assert (event is not None, rejected) == (True, [])
+    assert event is not None
+    assert len(request_body([event])) == MIB
+    assert noted(row(head=f'{{"user":{{"userID":"{"a" * (longest + 1)}"')) == [
+        (reasons.EVENT_TOO_LARGE, reasons.NOT_SENT, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "head", ['{"eventName":NaN,"user":{', '{"eventName":.5,"user":{', '{"eventName":"a\n","user":{']
+)
+def test_what_is_not_strict_json_never_reaches_a_batch(head: str) -> None:
+    assert noted(row(head=head)) == [(reasons.NOT_STRICT_JSON, reasons.NOT_SENT, 1)]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":1,}', b'{"a":NaN}', b"{'a':1}", b'{"a":01}', b"\xff", b'{"a":"\xff"}', b"", b"[" * 100_000]
+)
+def test_strict_json_is_strict(body: bytes) -> None:
+    assert not is_strict_json(body)
+
+
+@given(properties=st.dictionaries(texts, custom_values | st.lists(texts, max_size=3), max_size=5))
+def test_custom_keeps_what_statsig_takes_and_leaves_nulls_out(properties: dict[str, Any]) -> None:
+    text = json.dumps(properties, ensure_ascii=False)
+    found, problem = custom_problem(text)
+    assert problem is None
+    assert found is not None
+    kept = {name: value for name, value in strict_json(text).items() if value is not None}
+    assert strict_json(found) == kept
+
+
+@pytest.mark.parametrize("number", ["12345678901234567890123", "0.1000000000000000055511151231257827", "1e2"])
+def test_numbers_in_custom_keep_their_digits(number: str) -> None:
+    assert custom_problem(f'{{"n": {number}}}') == (f'{{"n": {number}}}'.encode(), None)
+    found, _ = custom_problem(f'{{"n": {number}, "gone": null}}')
+    assert found == f'{{"n":{number}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "custom",
+    [
+        "",
+        " ",
+        "null",
+        "1",
+        "true",
+        '"text"',
+        "[]",
+        '[{"a":1}]',
+        "{",
+        '{"a":1',
+        '{"a":1,}',
+        '{"a":NaN}',
+        '{"a":Infinity}',
+        "{'a':1}",
+        '{"a":1}{"b":2}',
+        '{"a":1} -- x',
+        "{a:1}",
+        '{"a":undefined}',
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+)
+def test_custom_that_is_no_json_object_is_a_problem(custom: str) -> None:
+    assert custom_problem(custom) == (None, "it is not a JSON object")
+
+
+@pytest.mark.parametrize("value", ['{"b":1}', "[1]", "[null]", '["a",1]', '[["a"]]', "[true]"])
+def test_custom_takes_strings_numbers_booleans_and_lists_of_strings_only(value: str) -> None:
+    found, problem = custom_problem(f'{{"fine":1,"nested":{value}}}')
+    assert found is None
+    assert problem is not None
+    assert "'nested'" in problem
+
+
+@given(custom=texts | st.text() | st.text(alphabet='{}[]":,\\ntrue0.-e\0'))
+@example('{"a":"\\ud800"}')
+@example('{"\\ud800":null}')
+def test_no_custom_makes_an_event_that_is_not_strict_json(custom: str) -> None:
+    event, _ = settle_row(row(custom=custom))
+    assert event is not None
+    assert strict_json(event.body)["user"]["userID"] == "ann"
+
+
+bodies = st.integers(2, 2000).map(lambda size: b'"' + b"x" * (size - 2) + b'"')
+sizes = st.one_of(bodies, st.sampled_from([MIB - ENVELOPE_BYTES, MIB // 2, MIB // 3]).map(lambda size: b"1" * size))
+
+
+@settings(max_examples=max(30, settings().max_examples // 2))
+@given(st.lists(sizes, max_size=30), st.integers(0, 1100), st.integers(2, 3000))
+@example([b"1" * (MIB - ENVELOPE_BYTES)] * 3, 0, 2)
+@example([], 500, 2)
+@example([], 501, 2)
+@example([], 1100, 3000)
+def test_batches_put_together_are_the_input_and_keep_statsigs_limits(mixed: list[bytes], more: int, size: int) -> None:
+    events = [Event(str(number), "h", None, body) for number, body in enumerate([*mixed, *[b"2" * size] * more])]
+    batches = list(pack(iter(events)))
+    assert [event for batch in batches for event in batch] == events
+    for batch in batches:
+        assert 1 <= len(batch) <= 500
+        assert len(request_body(batch)) <= MIB
+    for batch, following in pairwise(batches):
+        assert len(batch) == 500 or len(request_body([*batch, following[0]])) > MIB
+
+
+def test_a_request_holds_its_events_and_says_who_sends_them() -> None:
+    events = [Event("1", "h", None, b'{"eventName":"a"}'), Event("2", "h", None, b'{"eventName":"b"}')]
+    found = strict_json(request_body(events))
+    assert found["events"] == [{"eventName": "a"}, {"eventName": "b"}]
+    assert found["statsigMetadata"]["sdkType"] == "statsig-sync"
+    assert isinstance(found["statsigMetadata"]["sdkVersion"], str)
+
+
+def config(backfill: Any) -> EventConfig:
+    return EventConfig(object="events", unique_key="k", backfill=backfill)
+
+
+def at(text: str) -> Event:
+    moment = dt.datetime.fromisoformat(text).replace(tzinfo=dt.timezone.utc)
+    return Event("1", "h", round(moment.timestamp() * 1000), b"{}")
+
+
+@pytest.mark.parametrize(
+    ("backfill", "time", "is_out"),
+    [
+        ("all", "2026-01-31T00:00:00", False),
+        ("none", "2026-01-31T00:00:00", True),
+        ("2026-01-31", "2026-01-30T23:59:59.999", True),
+        ("2026-01-31", "2026-01-31T00:00:00", False),
+        (dt.date(2026, 1, 31), "2026-01-30T12:00:00", True),
+    ],
+)
+def test_backfill_says_what_a_first_run_sends(backfill: Any, time: str, is_out: bool) -> None:
+    assert is_left_out(at(time), config(backfill)) is is_out
+
+
+@pytest.mark.parametrize(("backfill", "is_out"), [("all", False), ("none", True), ("2026-01-31", False)])
+def test_an_event_without_a_time_is_as_new_as_now(backfill: str, is_out: bool) -> None:
+    assert is_left_out(Event("1", "h", None, b"{}"), config(backfill)) is is_out

@@ -1,0 +1,99 @@
+"""The guards: what a mirror is refused, and what may go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sync.core import guards
+from sync.core.plan import SegmentFacts, SegmentPlan, plan_segment, project_size_refusals, size_warnings
+from sync.spec.model import SegmentConfig, Sync
+
+
+def plan(audience: range, members: range, **config: Any) -> SegmentPlan:
+    """The plan of a segment sync; ids are numbers."""
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", **config}
+    parsed = SegmentConfig.model_validate(meta)
+    known = pl.DataFrame(
+        {"id": [str(one) for one in members], "status": ["in"] * len(members)},
+        schema={"id": pl.String, "status": pl.String},
+    )
+    ids = pl.Series("id", [str(one) for one in audience], pl.String)
+    sync = Sync("people", "models/_exposures.yml", "model.shop.people", parsed)
+    return plan_segment(SegmentFacts(sync, parsed, "statsig", len(ids), ids, (), known, 0, True))
+
+
+def test_an_empty_audience_never_empties_a_segment() -> None:
+    assert "is empty" in str(guards.removal_problem(plan(range(0), range(1))))
+
+
+def test_an_empty_audience_and_an_empty_segment_are_fine() -> None:
+    assert guards.removal_problem(plan(range(0), range(0))) is None
+
+
+def test_an_empty_audience_may_empty_a_segment_where_the_guard_allows_it() -> None:
+    assert guards.removal_problem(plan(range(0), range(5), guard={"allow_empty": True})) is None
+
+
+@pytest.mark.parametrize(
+    ("audience", "members", "is_refused"),
+    [
+        (range(300), range(400), False),  # 100 removed: not more than 100
+        (range(299), range(400), True),  # 101 removed: more than 100, and more than 20 %
+        (range(800), range(1000), False),  # 20 %: not more than 20 %
+        (range(799), range(1000), True),
+        (range(10), range(100), False),  # 90 %, but only 90 ids
+        (range(9_000), range(10_000), False),  # 1,000 ids, but only 10 %
+    ],
+)
+def test_a_mirror_is_refused_above_both_of_its_bounds(audience: range, members: range, is_refused: bool) -> None:
+    assert (guards.removal_problem(plan(audience, members)) is not None) is is_refused
+
+
+def test_the_bounds_are_those_of_the_sync() -> None:
+    strict = {"max_removals": 0, "max_removals_percent": 0}
+    assert guards.removal_problem(plan(range(9), range(10), guard=strict)) is not None
+    loose = {"max_removals": 1000}
+    assert guards.removal_problem(plan(range(1), range(900), guard=loose)) is None
+
+
+def test_only_mirrors_have_a_guard_on_removals() -> None:
+    assert guards.removal_problem(plan(range(500), range(500), mode="remove")) is None
+
+
+def test_removals_that_the_command_line_allows_are_not_refused() -> None:
+    risky = plan(range(1), range(1000))
+    assert [refusal.sync_name for refusal in guards.refusals([risky], ())] == ["people"]
+    assert guards.refusals([risky], ("people",)) == []
+
+
+def test_ids_that_statsig_refused_are_neither_added_nor_removed() -> None:
+    before = plan(range(5), range(3, 8))
+    facts = SegmentFacts(**{**vars(before.facts), "refused": pl.Series("id", ["0", "7"])})
+    after = plan_segment(facts)
+    assert after.change.adds.to_list() == ["1", "2"]
+    assert after.change.removes.to_list() == ["5", "6"]
+
+
+@pytest.mark.parametrize(("count", "said"), [(1_000, None), (1_001, "1,000"), (10_001, "10,000")])
+def test_large_lists_are_warned_of_by_their_size(count: int, said: str | None) -> None:
+    warnings = size_warnings(plan(range(count), range(0)))
+    assert [said] == [one for one in (said,) if not warnings or f"Above {one}" in warnings[0]]
+    assert bool(warnings) is (said is not None)
+
+
+def test_a_list_that_does_not_change_is_not_warned_of() -> None:
+    assert size_warnings(plan(range(2_000), range(2_000))) == []
+
+
+def test_a_project_whose_lists_would_pass_the_limit_together_is_refused() -> None:
+    growing = plan(range(10), range(0))
+    assert project_size_refusals([growing], {"statsig": 90}, limit=100) == []
+    assert [one.sync_name for one in project_size_refusals([growing], {"statsig": 91}, limit=100)] == ["people"]
+
+
+def test_two_syncs_that_share_ids_in_one_segment_are_both_refused() -> None:
+    assert guards.overlap_refusal(("a", "b"), "people", 0) == []
+    assert [one.sync_name for one in guards.overlap_refusal(("a", "b"), "people", 3)] == ["a", "b"]

@@ -1,0 +1,395 @@
+"""From exposures to syncs: every key of the configuration, right and wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sync.errors import Fault
+from sync.spec.model import EventConfig, Exposure, Guard, SegmentConfig, Sync
+from sync.spec.parse import META_PATH, nearest, parse_sync, parse_syncs, partners
+from tests.unit.values import texts
+
+FILE = "models/marts/_exposures.yml"
+SEGMENT = {"object": "segment", "segment_id": "repeat_buyers", "mode": "mirror"}
+EVENTS = {"object": "events", "unique_key": "order_id"}
+
+
+def exposure(meta: Any, name: str = "buyers", depends_on: tuple[str, ...] = ("model.shop.audience",)) -> Exposure:
+    return Exposure(name, FILE, depends_on, meta)
+
+
+def parsed(meta: Any) -> SegmentConfig | EventConfig:
+    sync, faults = parse_sync(exposure(meta))
+    assert faults == ()
+    assert sync is not None
+    assert (sync.name, sync.file, sync.model) == ("buyers", FILE, "model.shop.audience")
+    return sync.config
+
+
+def faults_of(meta: Any) -> dict[str, str]:
+    """Each faulty key with its message; every fault names the file and the exposure."""
+    sync, faults = parse_sync(exposure(meta))
+    assert sync is None
+    assert {(fault.where, fault.subject) for fault in faults} == {(FILE, "exposure buyers")}
+    found = {fault.key.removeprefix(META_PATH).removeprefix("."): fault.message for fault in faults}
+    assert len(found) == len(faults)
+    return found
+
+
+def test_a_segment_with_the_keys_that_it_must_have() -> None:
+    config = parsed(SEGMENT)
+    assert isinstance(config, SegmentConfig)
+    assert (config.segment_id, config.mode, config.id_type) == ("repeat_buyers", "mirror", "user_id")
+    assert (config.statsig_id_type, config.id_column, config.create_if_missing) == ("userID", "user_id", False)
+
+
+def test_events_with_the_keys_that_they_must_have() -> None:
+    config = parsed(EVENTS)
+    assert isinstance(config, EventConfig)
+    assert (config.unique_key, config.mode, config.environment) == ("order_id", "insert", "production")
+    assert (config.backfill, config.backfill_from, config.event_name) == ("all", None, None)
+
+
+VALID = [
+    *((SEGMENT, "mode", mode, mode) for mode in ("add", "remove", "mirror")),
+    (SEGMENT, "id_type", "user_id", "user_id"),
+    (SEGMENT, "id_type", "stable_id", "stable_id"),
+    ({**SEGMENT, "custom_id": "companyID"}, "id_type", "custom_id", "custom_id"),
+    ({**SEGMENT, "id_type": "custom_id"}, "custom_id", "companyID", "companyID"),
+    (SEGMENT, "create_if_missing", True, True),
+    # What env_var and var render arrives as text.
+    (SEGMENT, "create_if_missing", "true", True),
+    (SEGMENT, "create_if_missing", "False", False),
+    (SEGMENT, "segment_id", "Repeat-Buyers_2", "Repeat-Buyers_2"),
+    (SEGMENT, "segment_id", 20260131, "20260131"),
+    (SEGMENT, "columns", {"user_id": "customer_id"}, {"user_id": "customer_id"}),
+    (SEGMENT, "custom_ids", {"stableID": "device"}, {"stableID": "device"}),
+    (SEGMENT, "exclude", ["email"], ("email",)),
+    (SEGMENT, "api_key_env", "SECOND_PROJECT_KEY", "SECOND_PROJECT_KEY"),
+    *((SEGMENT, "on_first_run", choice, choice) for choice in ("adopt", "refuse", "reset")),
+    (SEGMENT, "guard", {"max_removals": "5"}, Guard(max_removals=5)),
+    (SEGMENT, "guard", {"max_removals_percent": 7.5}, Guard(max_removals_percent=7.5)),
+    (SEGMENT, "guard", {"allow_empty": True}, Guard(allow_empty=True)),
+    (EVENTS, "unique_key", "id", "id"),
+    (EVENTS, "mode", "insert", "insert"),
+    (EVENTS, "event_name", "order_completed", "order_completed"),
+    *((EVENTS, "environment", tier, tier) for tier in ("production", "staging", "development")),
+    *((EVENTS, "columns", {field: "a"}, {field: "a"}) for field in (
+        "user_id", "event_name", "event_value", "event_time", "email", "country", "custom",
+        "ip", "user_agent", "locale", "app_version",
+    )),
+    (EVENTS, "custom_ids", {"stableID": "a", "companyID": "b"}, {"stableID": "a", "companyID": "b"}),
+    (EVENTS, "exclude", ["password", "notes"], ("password", "notes")),
+    (EVENTS, "backfill", "all", "all"),
+    (EVENTS, "backfill", "none", "none"),
+    (EVENTS, "backfill", "2026-01-31", "2026-01-31"),
+    (EVENTS, "backfill", dt.date(2026, 1, 31), "2026-01-31"),
+    (EVENTS, "on_unknown", "resend", "resend"),
+    (EVENTS, "on_unknown", "hold", "hold"),
+    (EVENTS, "api_key_env", "_KEY_2", "_KEY_2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("base", "key", "value", "expected"), VALID)
+def test_every_documented_setting_is_taken(base: dict[str, Any], key: str, value: Any, expected: Any) -> None:
+    assert getattr(parsed({**base, key: value}), key) == expected
+
+
+def test_every_key_has_a_valid_and_a_wrong_example_here() -> None:
+    keys = {*SegmentConfig.model_fields, *EventConfig.model_fields} - {"object"}
+    assert keys <= {key for _, key, _, _ in VALID}
+    assert keys <= {key.split(".")[0] for _, _, key, _ in WRONG}
+
+
+WRONG = [
+    (SEGMENT, {"mode": "mirorr"}, "mode", ["'mirorr'", "add, remove or mirror", "Did you mean 'mirror'?"]),
+    (SEGMENT, {"mode": "insert"}, "mode", ["add, remove or mirror"]),
+    (SEGMENT, {"mode": None}, "mode", ["add, remove or mirror"]),
+    (SEGMENT, {"id_type": "userID"}, "id_type", ["user_id"]),
+    (SEGMENT, {"id_type": "custom_id"}, "custom_id", ["companyID"]),
+    (SEGMENT, {"custom_id": "companyID"}, "custom_id", ["id_type: custom_id"]),
+    (SEGMENT, {"segment_id": ""}, "segment_id", []),
+    (SEGMENT, {"segment_id": "ab"}, "segment_id", ["3 to 100"]),
+    (SEGMENT, {"segment_id": "a" * 101}, "segment_id", ["3 to 100"]),
+    (SEGMENT, {"segment_id": "repeat buyers"}, "segment_id", ["letters, digits"]),
+    (SEGMENT, {"segment_id": "../segments/other"}, "segment_id", ["letters, digits"]),
+    (SEGMENT, {"segment_id": "buyers\n"}, "segment_id", ["letters, digits"]),
+    (SEGMENT, {"create_if_missing": "perhaps"}, "create_if_missing", ["boolean"]),
+    (SEGMENT, {"columns": ["customer_id"]}, "columns", ["a list"]),
+    (SEGMENT, {"columns": {"usr_id": "a"}}, "columns.usr_id", ["Did you mean 'user_id'?"]),
+    (SEGMENT, {"custom_ids": "device"}, "custom_ids", ["'device'"]),
+    (SEGMENT, {"exclude": {"a": "b"}}, "exclude", ["a mapping"]),
+    (SEGMENT, {"segmentid": "x"}, "segmentid", ["Did you mean 'segment_id'?"]),
+    (SEGMENT, {"on_first_run": "adpot"}, "on_first_run", ["Did you mean 'adopt'?"]),
+    (SEGMENT, {"on_first_run": "reset", "mode": "add"}, "on_first_run", ["mode: mirror"]),
+    (SEGMENT, {"guard": {"max_removal": 5}}, "guard.max_removal", ["Did you mean 'max_removals'?", "allow_empty"]),
+    (SEGMENT, {"guard": {"max_removals": -1}}, "guard.max_removals", []),
+    (SEGMENT, {"guard": {"max_removals_percent": 101}}, "guard.max_removals_percent", []),
+    (SEGMENT, {"guard": "off"}, "guard", ["'off'"]),
+    (SEGMENT, {"unique_key": "order_id"}, "unique_key", ["segment_id"]),
+    (EVENTS, {"mode": "mirror"}, "mode", ["insert", "append-only"]),
+    (EVENTS, {"mode": "update"}, "mode", ["insert", "append-only"]),
+    (EVENTS, {"unique_key": None}, "unique_key", ["empty"]),
+    (EVENTS, {"unique_key": ["a", "b"]}, "unique_key", ["a list"]),
+    (EVENTS, {"event_name": "a{b}"}, "event_name", ["'{'", "'}'"]),
+    (EVENTS, {"event_name": " "}, "event_name", ["blank"]),
+    (EVENTS, {"event_name": "x" * 128}, "event_name", ["127"]),
+    (EVENTS, {"event_name": "a", "columns": {"event_name": "b"}}, "columns.event_name", ["event_name"]),
+    (EVENTS, {"environment": "prod"}, "environment", ["staging or development", "Did you mean 'production'?"]),
+    (EVENTS, {"columns": {"timestamp": "a"}}, "columns.timestamp", ["event_time"]),
+    (EVENTS, {"columns": {"event_tiem": "a"}}, "columns.event_tiem", ["Did you mean 'event_time'?"]),
+    (EVENTS, {"columns": {"stable_id": "a"}}, "columns.stable_id", ["custom_ids: {stableID: <column>}"]),
+    (EVENTS, {"columns": {"user_id": None}}, "columns.user_id", ["empty"]),
+    (EVENTS, {"custom_ids": {"userID": "a"}}, "custom_ids.userID", ["columns: {user_id: <column>}"]),
+    (EVENTS, {"exclude": "email"}, "exclude", []),
+    (EVENTS, {"exclude": ["mail"], "columns": {"email": "mail"}}, "exclude", ["'mail'"]),
+    (EVENTS, {"exclude": ["MAIL"], "columns": {"email": "mail"}}, "exclude", ["'MAIL'"]),
+    (EVENTS, {"exclude": ["device"], "custom_ids": {"stableID": "device"}}, "exclude", ["'device'"]),
+    (EVENTS, {"backfill": "yesterday"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"backfill": "2026-02-30"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"backfill": "20260131"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"backfill": "2026-W05-6"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"backfill": "2026-01-31T10:00:00"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"on_unknown": "retry"}, "on_unknown", ["resend or hold"]),
+    (EVENTS, {"api_key_env": "secret-abc123"}, "api_key_env", ["the name of an environment variable"]),
+    (EVENTS, {"api_key_env": "MY KEY"}, "api_key_env", ["the name of an environment variable"]),
+    (EVENTS, {"api_key_env": ["A"]}, "api_key_env", ["a list"]),
+    (EVENTS, {"enviroment": "staging"}, "enviroment", ["Did you mean 'environment'?"]),
+    (EVENTS, {"Unique_Key": "a"}, "Unique_Key", ["Did you mean 'unique_key'?"]),
+    (EVENTS, {"segment_id": "a"}, "segment_id", ["unique_key"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("base", "wrong", "key", "said"), WRONG)
+def test_every_wrong_setting_is_named_with_what_to_write_instead(
+    base: dict[str, Any], wrong: dict[str, Any], key: str, said: list[str]
+) -> None:
+    found = faults_of({**base, **wrong})
+    assert list(found) == [key]
+    for part in said:
+        assert part in found[key]
+
+
+@pytest.mark.parametrize("key", ["segment_id", "mode"])
+def test_a_key_that_a_segment_must_have_is_asked_for(key: str) -> None:
+    found = faults_of({name: value for name, value in SEGMENT.items() if name != key})
+    assert list(found) == [key]
+    assert "is missing" in found[key]
+
+
+def test_the_key_that_events_must_have_is_asked_for_with_the_reason() -> None:
+    found = faults_of({"object": "events"})
+    assert list(found) == ["unique_key"]
+    assert "no deduplication" in found["unique_key"]
+
+
+@pytest.mark.parametrize("meta", [None, "segment", 5, ["segment"], True])
+def test_meta_that_is_no_mapping_is_said_to_be_none(meta: Any) -> None:
+    assert "write a mapping" in faults_of(meta)[""]
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        ({}, "None"),
+        ({"object": "segmnt"}, "Did you mean 'segment'?"),
+        ({"object": "event"}, "Did you mean 'events'?"),
+        ({"object": ["segment"]}, "'segment' or 'events'"),
+    ],
+)
+def test_an_object_that_is_not_known_is_named(meta: dict[str, Any], said: str) -> None:
+    assert said in faults_of(meta)["object"]
+
+
+def test_a_key_of_statsig_in_the_configuration_is_not_repeated() -> None:
+    _, faults = parse_sync(exposure({**EVENTS, "api_key_env": "secret-abc123", "api_key": "secret-xyz789"}))
+    said = "\n".join(map(str, faults))
+    assert "secret-abc123" not in said
+    assert "secret-xyz789" not in said
+
+
+def test_every_fault_of_a_segment_is_reported_at_once() -> None:
+    found = faults_of(
+        {
+            "object": "segment",
+            "segment_id": "x",
+            "mdoe": "mirror",
+            "id_type": "custom_id",
+            "columns": {"usr_id": "a", "email": None},
+            "custom_ids": {"userID": "b"},
+            "api_key_env": "not a name",
+            "create_if_missing": "perhaps",
+            "exclude": ["b"],
+        }
+    )
+    assert set(found) == {
+        *("segment_id", "mdoe", "mode", "custom_id", "columns.usr_id", "columns.email", "custom_ids.userID"),
+        *("api_key_env", "create_if_missing", "exclude"),
+    }
+
+
+def test_every_fault_of_events_is_reported_at_once() -> None:
+    found = faults_of(
+        {
+            "object": "events",
+            "event_name": "a;b",
+            "environment": "prod",
+            "backfill": "soon",
+            "on_unknown": "drop",
+            "columns": {"event_name": "n", "ip_address": "i"},
+            "colums": {},
+        }
+    )
+    assert set(found) == {
+        *("unique_key", "event_name", "environment", "backfill", "on_unknown", "colums"),
+        *("columns.event_name", "columns.ip_address"),
+    }
+
+
+def test_a_rule_does_not_judge_by_a_key_that_is_itself_wrong() -> None:
+    assert set(faults_of({**SEGMENT, "id_type": "custom", "custom_id": "companyID"})) == {"id_type"}
+
+
+def test_the_faults_of_all_exposures_are_reported_at_once() -> None:
+    exposures = [exposure({**SEGMENT, "mode": "x"}, "one"), exposure({}, "two"), exposure(SEGMENT, "three", ())]
+    syncs, faults = parse_syncs(exposures)
+    assert syncs == ()
+    assert [fault.subject for fault in faults] == ["exposure one", "exposure two", "exposure three"]
+
+
+@pytest.mark.parametrize(
+    "depends_on", [(), ("model.shop.a", "model.shop.b"), ("source.shop.raw.a",), ("metric.shop.a",)]
+)
+def test_a_sync_depends_on_exactly_one_model(depends_on: tuple[str, ...]) -> None:
+    sync, faults = parse_sync(exposure(SEGMENT, depends_on=depends_on))
+    assert sync is None
+    assert [fault.key for fault in faults] == ["depends_on"]
+    assert "ref(" in faults[0].message
+
+
+@pytest.mark.parametrize("node", ["model.shop.a", "snapshot.shop.a", "seed.shop.a"])
+def test_a_model_a_snapshot_or_a_seed_can_be_synced(node: str) -> None:
+    sync, _ = parse_sync(exposure(SEGMENT, depends_on=(node,)))
+    assert sync is not None
+    assert sync.model == node
+
+
+@pytest.mark.parametrize(
+    ("settings_", "id_type", "column"),
+    [
+        ({}, "userID", "user_id"),
+        ({"columns": {"user_id": "customer"}}, "userID", "customer"),
+        ({"id_type": "stable_id"}, "stableID", "stable_id"),
+        ({"id_type": "stable_id", "custom_ids": {"stableID": "device"}}, "stableID", "device"),
+        ({"id_type": "custom_id", "custom_id": "companyID"}, "companyID", "companyID"),
+        (
+            {"id_type": "custom_id", "custom_id": "companyID", "custom_ids": {"companyID": "org"}},
+            "companyID",
+            "org",
+        ),
+    ],
+)
+def test_the_id_type_says_what_statsig_calls_it_and_which_column_has_the_ids(
+    settings_: dict[str, Any], id_type: str, column: str
+) -> None:
+    config = parsed({**SEGMENT, **settings_})
+    assert isinstance(config, SegmentConfig)
+    assert (config.statsig_id_type, config.id_column) == (id_type, column)
+
+
+def segment_syncs(*changes: dict[str, Any]) -> tuple[tuple[Sync, ...], tuple[Fault, ...]]:
+    return parse_syncs([exposure({**SEGMENT, **change}, f"sync_{number}") for number, change in enumerate(changes)])
+
+
+def test_two_syncs_that_own_one_segment_are_refused() -> None:
+    _, faults = segment_syncs({}, {})
+    assert [fault.key for fault in faults] == [f"{META_PATH}.segment_id"]
+    assert "sync_0, sync_1" in faults[0].message
+
+
+def test_one_sync_that_adds_and_one_that_removes_may_share_a_segment() -> None:
+    syncs, faults = segment_syncs({"mode": "add"}, {"mode": "remove"})
+    assert faults == ()
+    assert partners(syncs[0], syncs) == (syncs[1],)
+
+
+@pytest.mark.parametrize("modes", [("add", "add"), ("mirror", "add"), ("add", "remove", "remove")])
+def test_no_other_syncs_may_share_a_segment(modes: tuple[str, ...]) -> None:
+    _, faults = segment_syncs(*({"mode": mode} for mode in modes))
+    assert len(faults) == 1
+
+
+def test_segments_of_two_statsig_projects_may_have_one_id() -> None:
+    assert segment_syncs({}, {"api_key_env": "OTHER_PROJECT_KEY"})[1] == ()
+
+
+def test_naming_the_usual_variable_does_not_make_another_project() -> None:
+    assert len(segment_syncs({}, {"api_key_env": "STATSIG_CONSOLE_API_KEY"})[1]) == 1
+
+
+def test_a_fault_reads_as_file_exposure_key_and_message() -> None:
+    _, faults = parse_sync(exposure({**SEGMENT, "mode": "sync"}))
+    expected = "models/marts/_exposures.yml: exposure buyers: config.meta.statsig.mode: is 'sync'; write"
+    assert str(faults[0]).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "said"),
+    [
+        ("dev", ["production", "development"], " Did you mean 'development'?"),
+        ("mirorr", ["add", "mirror"], " Did you mean 'mirror'?"),
+        ("EVENTS", ["events"], " Did you mean 'events'?"),
+        ("zzz", ["add"], ""),
+        ("", ["add"], ""),
+        ("add", [], ""),
+    ],
+)
+def test_the_nearest_spelling_is_suggested_and_nothing_that_is_far(word: str, known: list[str], said: str) -> None:
+    assert nearest(word, known) == said
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from(sorted({*SegmentConfig.model_fields, *EventConfig.model_fields}))
+metas = st.one_of(
+    json_values,
+    st.builds(
+        lambda base, changes: {**base, **changes},
+        st.sampled_from([SEGMENT, EVENTS]),
+        st.dictionaries(
+            keys | texts,
+            json_values | st.dictionaries(keys | texts, json_values, max_size=2) | st.sampled_from(["add", "none"]),
+            max_size=4,
+        ),
+    ),
+)
+
+
+@settings(max_examples=max(200, settings().max_examples))
+@given(meta=metas, depends_on=st.lists(st.sampled_from(["model.shop.a", "source.shop.a", ""]), max_size=2).map(tuple))
+@example({**EVENTS, "columns": {"": None, "\0": {"a": []}}}, ("model.shop.a",))
+@example({**SEGMENT, "guard": {"max_removal": 5, "max_removals": "x"}}, ("model.shop.a",))
+@example({**EVENTS, "backfill": "\u0662\u0660\u0662\u0666-01-31"}, ("model.shop.a",))
+@example({**SEGMENT, "segment_id": 10**4000}, ("model.shop.a",))
+@example({"object": "segment", "exclude": [1, None, {}]}, ())
+def test_whatever_stands_in_meta_is_a_sync_or_has_faults_that_name_their_place(
+    meta: Any, depends_on: tuple[str, ...]
+) -> None:
+    sync, faults = parse_sync(exposure(meta, depends_on=depends_on))
+    assert (sync is None) == bool(faults)
+    for fault in faults:
+        assert (fault.where, fault.subject) == (FILE, "exposure buyers")
+        assert fault.key == "depends_on" or fault.key.startswith(META_PATH)
+        assert fault.message
+    if sync is not None:
+        assert sync.destination
+        json.dumps(sync.config.model_dump())

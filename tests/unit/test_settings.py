@@ -1,0 +1,275 @@
+"""What the environment says: keys and addresses."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.edges.settings import Endpoint, Secret, endpoint, key_faults
+from sync.errors import ConfigError, Fault
+from sync.spec.model import EventConfig, SegmentConfig, Sync
+
+SERVER_SECRET, CONSOLE_KEY = "secret-s3rv3r", "console-c0ns0l3"
+KEYS = {"STATSIG_SERVER_SECRET": SERVER_SECRET, "STATSIG_CONSOLE_API_KEY": CONSOLE_KEY}
+
+
+def events(**settings: Any) -> Sync:
+    config = EventConfig.model_validate({"object": "events", "unique_key": "id", **settings})
+    return Sync("orders", "e.yml", "model.shop.orders", config)
+
+
+def segment(**settings: Any) -> Sync:
+    base = {"object": "segment", "segment_id": "buyers", "mode": "add"}
+    return Sync("buyers", "e.yml", "model.shop.buyers", SegmentConfig.model_validate({**base, **settings}))
+
+
+def the_fault(sync: Sync, environment: dict[str, str]) -> Fault:
+    (fault,) = key_faults([sync], environment)
+    return fault
+
+
+def test_events_and_segments_have_each_their_key_and_statsigs_address() -> None:
+    assert key_faults([events(), segment()], KEYS) == []
+    for sync, url, key in (
+        (events(), "https://events.statsigapi.net", SERVER_SECRET),
+        (segment(), "https://statsigapi.net", CONSOLE_KEY),
+    ):
+        found = endpoint(sync, KEYS)
+        assert (found.url, found.required_key.reveal(), found.project) == (url, key, "statsig")
+
+
+WANTED = [
+    (events(), "STATSIG_SERVER_SECRET", "Server Secret Key", "secret-"),
+    (segment(), "STATSIG_CONSOLE_API_KEY", "Console API Key", "console-"),
+]
+
+
+@pytest.mark.parametrize(("sync", "variable", "kind", "prefix"), WANTED)
+@pytest.mark.parametrize(
+    "value", [None, "", "  ", "client-cl13nt", "s3cr3t-without-a-prefix", "SECRET-upper", "Bearer x", "\u00a7ecret-"]
+)
+def test_a_key_that_is_missing_or_odd_gets_a_message_that_says_which_is_wanted_and_where_it_is_found(
+    sync: Sync, variable: str, kind: str, prefix: str, value: str | None
+) -> None:
+    fault = the_fault(sync, {} if value is None else {variable: value})
+    assert (fault.subject, fault.key) == ("environment", variable)
+    assert kind in fault.message
+    assert f"'{prefix}'" in fault.message
+    assert "Project Settings > Keys & Environments" in fault.message
+    assert not value or not value.strip() or value not in fault.message
+
+
+@pytest.mark.parametrize(
+    ("sync", "variable", "value", "said"),
+    [
+        (events(), "STATSIG_SERVER_SECRET", CONSOLE_KEY, "a Console API Key"),
+        (segment(), "STATSIG_CONSOLE_API_KEY", SERVER_SECRET, "a Server Secret Key"),
+        (events(), "STATSIG_SERVER_SECRET", "client-cl13nt", "a Client SDK Key, which is never valid here"),
+        (segment(), "STATSIG_CONSOLE_API_KEY", "client-cl13nt", "a Client SDK Key, which is never valid here"),
+    ],
+)
+def test_a_swapped_key_or_a_clients_key_is_told_by_its_kind(sync: Sync, variable: str, value: str, said: str) -> None:
+    fault = the_fault(sync, {variable: value})
+    assert said in fault.message
+    assert value not in fault.message
+
+
+@pytest.mark.parametrize("rest", ["", "a b", "a\nHost: evil.example", "a\r\nx", "a\0b", "\u00fc"])
+def test_a_key_that_no_header_can_carry_is_no_key(rest: str) -> None:
+    fault = the_fault(events(), {"STATSIG_SERVER_SECRET": f"secret-{rest}"})
+    assert "is not a key" in fault.message
+    assert not rest or rest not in fault.message
+
+
+def test_white_space_around_a_key_does_not_belong_to_it() -> None:
+    assert endpoint(events(), {"STATSIG_SERVER_SECRET": f" {SERVER_SECRET}\n"}).required_key.reveal() == SERVER_SECRET
+
+
+def test_another_variable_can_hold_the_key_of_a_second_project() -> None:
+    sync = events(api_key_env="SHOP_SECRET")
+    assert the_fault(sync, KEYS).key == "SHOP_SECRET"
+    found = endpoint(sync, {**KEYS, "SHOP_SECRET": "secret-sh0p"})
+    assert (found.key_variable, found.required_key.reveal()) == ("SHOP_SECRET", "secret-sh0p")
+    assert found.project == "statsig:SHOP_SECRET"
+
+
+def test_naming_the_usual_variable_does_not_make_another_project() -> None:
+    assert endpoint(events(api_key_env="STATSIG_SERVER_SECRET"), KEYS).project == endpoint(events(), KEYS).project
+
+
+def test_a_key_that_two_syncs_miss_is_asked_for_once() -> None:
+    assert len(key_faults([events(), events(), segment(), segment()], {})) == 2
+
+
+def test_a_key_can_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{SERVER_SECRET}\n")
+    environment = {"STATSIG_SERVER_SECRET_FILE": str(tmp_path / "key")}
+    assert key_faults([events()], environment) == []
+    assert endpoint(events(), environment).required_key.reveal() == SERVER_SECRET
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_holds_no_key_is_a_fault(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    fault = the_fault(events(), {"STATSIG_SERVER_SECRET_FILE": str(tmp_path / "key")})
+    assert fault.key == "STATSIG_SERVER_SECRET_FILE"
+
+
+def test_a_key_where_a_files_name_belongs_is_not_repeated() -> None:
+    assert SERVER_SECRET not in str(the_fault(events(), {"STATSIG_SERVER_SECRET_FILE": SERVER_SECRET}))
+
+
+def url_problem(url: str, **environment: str) -> str | None:
+    try:
+        endpoint(events(), {**KEYS, "STATSIG_EVENTS_URL": url, **environment})
+    except ConfigError as error:
+        (fault,) = error.faults
+        assert fault.key == "STATSIG_EVENTS_URL"
+        return fault.message
+    return None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://events.example",
+        "https://events.example:8443/proxy/",
+        "http://127.0.0.1:8080",
+        "http://127.8.8.8",
+        "http://localhost:8080",
+        "http://LOCALHOST",
+        "http://[::1]:8080",
+        "HTTPS://events.example",
+    ],
+)
+def test_https_and_plain_http_to_this_machine_are_allowed(url: str) -> None:
+    assert url_problem(url) is None
+
+
+PLAIN = [
+    "http://events.example",
+    "http://192.168.0.1",
+    "http://localhost.evil.example",
+    "http://127.0.0.1.evil.example",
+]
+PLAIN += ["http://0.0.0.0", "http://[::2]", "http://localhost\u3002evil.example", "http://2130706433"]
+
+
+@pytest.mark.parametrize("url", PLAIN)
+def test_plain_http_to_another_machine_is_refused_unless_it_is_allowed(url: str) -> None:
+    problem = url_problem(url)
+    assert problem is not None
+    assert "STATSIG_ALLOW_HTTP=1" in problem
+    assert url_problem(url, STATSIG_ALLOW_HTTP="1") is None
+
+
+@pytest.mark.parametrize("value", ["", "0", "true", "yes", " 1"])
+def test_only_1_allows_plain_http(value: str) -> None:
+    assert url_problem("http://events.example", STATSIG_ALLOW_HTTP=value) is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ann:pa55@events.example",
+        "https://secret-abc@events.example",
+        "https://:pa55@events.example",
+        "https://events.example?key=pa55",
+        "https://events.example#pa55",
+        "http://localhost@evil.example",
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(url: str) -> None:
+    problem = url_problem(url, STATSIG_ALLOW_HTTP="1")
+    assert problem is not None
+    assert "pa55" not in problem
+    assert "secret-abc" not in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "events.example",
+        "ftp://events.example",
+        "file:///etc/passwd",
+        "https://",
+        "https://:443",
+        "https://[::1",
+        "https://a:99999",
+        "https://a:b",
+        "https://a b",
+        "https://a\nb",
+        "javascript:alert(1)",
+        "secret-in-the-wrong-place",
+    ],
+)
+def test_what_is_no_address_is_refused_and_not_repeated(url: str) -> None:
+    problem = url_problem(url, STATSIG_ALLOW_HTTP="1")
+    assert problem is not None
+    assert len(url) < 10 or url not in problem
+
+
+@given(url=st.text())
+def test_no_address_is_an_error_of_another_kind(url: str) -> None:
+    url_problem(url)
+
+
+def test_all_wrong_addresses_and_keys_are_reported_at_once() -> None:
+    faults = key_faults([events(), segment()], {"STATSIG_EVENTS_URL": "ftp://x"})
+    assert [fault.key for fault in faults] == [
+        "STATSIG_EVENTS_URL",
+        "STATSIG_SERVER_SECRET",
+        "STATSIG_CONSOLE_API_KEY",
+    ]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost"])
+def test_a_stand_in_on_this_machine_is_never_taken_for_the_real_project(url: str) -> None:
+    assert endpoint(events(), {**KEYS, "STATSIG_EVENTS_URL": url}).project == "sandbox"
+
+
+def texts_of(value: Any) -> list[str]:
+    return [repr(value), str(value), f"{value}", f"{value!r:>80}", "%s" % value, "{0}".format(value)]  # noqa: UP030, UP031, UP032
+
+
+def test_a_secret_has_no_text_form() -> None:
+    secret = Secret(SERVER_SECRET)
+    holders = [secret, [secret], {"key": secret}, Endpoint("https://a", "V", "statsig", secret)]
+    assert all("s3rv3r" not in text for holder in holders for text in texts_of(holder))
+    assert secret.reveal() == SERVER_SECRET
+
+
+def test_a_secret_is_neither_pickled_nor_copied_into_data() -> None:
+    secret = Secret(SERVER_SECRET)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="neither copied nor pickled"):
+            pickle.dumps(secret, protocol)
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
+        copy.deepcopy(secret)
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
+        dataclasses.asdict(Endpoint("https://a", "V", "statsig", secret))
+    assert not hasattr(secret, "__dict__")
+
+
+def test_a_secret_is_not_in_an_exception_nor_in_its_trace() -> None:
+    secret = Secret(SERVER_SECRET)
+    try:
+        raise ValueError(secret)
+    except ValueError as error:
+        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "s3rv3r" not in told
+    assert "Secret(hidden)" in told
+
+
+def test_an_endpoint_without_a_key_does_not_hand_one_out() -> None:
+    with pytest.raises(LookupError, match="STATSIG_SERVER_SECRET"):
+        _ = endpoint(events(), {}).required_key
