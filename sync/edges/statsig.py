@@ -18,7 +18,6 @@ import requests
 import tenacity
 from pyrate_limiter import InMemoryBucket, Rate, RateItem
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from sync import __version__
 from sync.core.clock import Clock
@@ -99,22 +98,23 @@ class Connection:
 
     def _send(self, call: Call) -> Answer:
         timeout = (self._patience.connect_seconds, self._patience.read_seconds)
+        body = _Body(call.body or b"")
         try:
             with self._session.request(
                 call.method,
                 self._url + call.path,
                 params=call.params,
-                data=call.body,
+                data=body if call.body else None,
                 headers=call.headers,
                 timeout=timeout,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 # Hidden before anything is cut out of it: a part of the key would not be found any more.
-                body = self._read(response).replace(self._key.encode(), b"[key hidden]")
-                return Answer(response.status_code, body, response.headers.get("Retry-After"))
+                answer = self._read(response).replace(self._key.encode(), b"[key hidden]")
+                return Answer(response.status_code, answer, response.headers.get("Retry-After"))
         except requests.RequestException as error:
-            return Answer(None, failure=_failure(error), was_written=_was_written(error))
+            return Answer(None, failure=_failure(error, body.is_taken), was_written=body.is_taken)
 
     def _read(self, response: requests.Response) -> bytes:
         deadline = self._clock.monotonic() + self._patience.read_seconds
@@ -170,21 +170,23 @@ def _last_verdict(state: tenacity.RetryCallState) -> Any:
     return state.outcome.result() if state.outcome else None
 
 
-def _was_written(error: requests.RequestException) -> bool:
-    """Whether the request may have left this machine before the failure."""
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError):
-        return False
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    if isinstance(reason, NewConnectionError | ConnectTimeoutError | SSLError):
-        return False
-    return not isinstance(
-        error,
-        requests.exceptions.ProxyError
-        | requests.exceptions.InvalidURL
-        | requests.exceptions.InvalidHeader
-        | requests.exceptions.MissingSchema,
-    )
+class _Body:
+    """A request's body that knows whether it was taken to be written.
+
+    The body is asked for only after the connection stands, TLS included, and the headers are out: until then
+    Statsig cannot have applied the request, whatever has failed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.is_taken = False
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.is_taken = True
+        yield self._content
 
 
 _FAILURES = (
@@ -195,12 +197,12 @@ _FAILURES = (
 )
 
 
-def _failure(error: requests.RequestException) -> str:
+def _failure(error: requests.RequestException, was_written: bool) -> str:
     """What went wrong, in plain words; never the library's text, which may hold an address with secrets."""
     for kind, message in _FAILURES:
         if isinstance(error, kind):
             return message
-    return "the connection was lost" if _was_written(error) else "no connection could be made"
+    return "the connection was lost" if was_written else "no connection could be made, or it was lost at once"
 
 
 class RateLimit:
