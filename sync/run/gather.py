@@ -119,11 +119,22 @@ def last_sequence(world: World, project: str, sync: Sync, session: Session) -> i
 
 
 def _refused(world: World, project: str, sync: Sync, session: Session) -> pl.Series:
-    """The ids that Statsig refused by themselves."""
+    """The ids that Statsig refused by themselves, and has not taken since."""
     return session.frame(
-        f"select distinct key as id from {world.ledgers[ledger.REJECT_LOG]} where project = $project"
-        " and sync_name = $sync_name and reason = $reason and key is not null",
-        {"project": project, "sync_name": sync.name, "reason": reasons.REFUSED_BY_STATSIG},
+        f"select rejects.key as id from {world.ledgers[ledger.REJECT_LOG]} as rejects"
+        f" join {world.ledgers[ledger.BATCHES]} as batches on rejects.batch_id = batches.batch_id"
+        f" left join (select key, max(sequence) as sequence from {world.ledgers[ledger.DELIVERIES]}"
+        " where project = $project and destination = $destination and state = 'accepted' group by key) as taken"
+        " on rejects.key = taken.key"
+        " where rejects.project = $project and rejects.sync_name = $sync_name and rejects.reason = $reason"
+        " and batches.destination = $destination"
+        " group by rejects.key having max(batches.sequence) > coalesce(max(taken.sequence), -1)",
+        {
+            "project": project,
+            "sync_name": sync.name,
+            "destination": sync.destination,
+            "reason": reasons.REFUSED_BY_STATSIG,
+        },
     )["id"]
 
 

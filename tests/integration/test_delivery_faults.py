@@ -313,6 +313,17 @@ def test_a_refused_change_of_a_segment_is_not_repeated(people: Project, arrived:
     assert arrived.ids("people") == {"bob", "cid"}
 
 
+def test_an_id_that_statsig_takes_after_all_is_held_back_no_longer(people: Project, arrived: StandIn) -> None:
+    arrived.fault("status", call=CHANGE_IDS, status=400, count=None)
+    assert run_still(people).exit_code == 1
+    arrived.no_faults()
+    assert run_still(people, retry_rejected=True).exit_code == 0
+    assert arrived.ids("people") == {"bob", "cid"}
+    audience(people, "bob", "ann")
+    assert run_still(people).exit_code == 0
+    assert arrived.ids("people") == {"bob", "ann"}
+
+
 def test_a_segment_that_cannot_be_looked_up_stops_the_run_before_anything_is_sent(
     people: Project, arrived: StandIn
 ) -> None:
