@@ -68,7 +68,7 @@ class Warehouse:
                 connection = duckdb.connect(self._path, read_only=read_only)
                 break
             except duckdb.IOException as error:
-                if "lock" not in str(error) or self._clock.monotonic() > deadline:
+                if not _is_locked(error) or self._clock.monotonic() > deadline:
                     raise WarehouseError(_lock_message(self._path, error)) from error
                 self._clock.sleep(_LOCK_POLL_SECONDS)
             except duckdb.Error as error:
@@ -183,8 +183,13 @@ def _setting_name(name: Any) -> str:
     return str(name)
 
 
+def _is_locked(error: Exception) -> bool:
+    """Whether another process holds the file, in DuckDB's words on POSIX and on Windows."""
+    return "Could not set lock" in str(error) or "used by another process" in str(error)
+
+
 def _lock_message(path: str, error: Exception) -> str:
-    if "lock" not in str(error):
+    if not _is_locked(error):
         return f"{path}: {_first_lines(error)}"
     return (
         f"{path} is held by another process and was not free within {_LOCK_WAIT_SECONDS:.0f} seconds. "
