@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -61,9 +61,7 @@ def chaos_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def played(
-    request: pytest.FixtureRequest, chaos_project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Played]:
+def played(request: pytest.FixtureRequest, chaos_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """All seeds that pytest has chosen, side by side."""
     folder = tmp_path_factory.mktemp("seeds")
 
@@ -72,9 +70,12 @@ def played(
         shutil.rmtree(folder / str(seed))
         return found
 
+    # All are over before the first test begins: pytest changes the environment at each test, and what the seeds
+    # start reads it.
     with ThreadPoolExecutor(request.config.getoption("--jobs")) as pool:
-        yield Played({seed: pool.submit(play_seed, seed) for seed in _seeds(request.session.items)}, folder)
-        pool.shutdown(cancel_futures=True)
+        seeds = {seed: pool.submit(play_seed, seed) for seed in _seeds(request.session.items)}
+        wait(seeds.values())
+    return Played(seeds, folder)
 
 
 def _seeds(items: Sequence[pytest.Item]) -> list[int]:
