@@ -16,6 +16,7 @@ The rules, and why:
 
 Setting a member again is harmless, so a segment's request in doubt is simply repeated. An event that is
 repeated may count twice, so an event's request in doubt goes back to the caller, who writes it down first.
+A doubt stays, whatever a later attempt is answered, until one is accepted.
 
 Statuses: Statsig's HTTP API and Console API references.
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -58,7 +60,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a request ended, over all its attempts. ``elapsed_ms`` counts pauses too."""
+    """How a request ended, over all its attempts.
+
+    ``elapsed_ms`` counts pauses too; ``pause_seconds`` is how long the server asked to be left alone.
+    """
 
     state: State
     http_status: int | None
@@ -67,6 +72,7 @@ class Outcome:
     elapsed_ms: int = 0
     should_split: bool = False
     data: Any = None
+    pause_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,43 @@ class Patience:
     read_seconds: float = 60.0
 
 
+def overall(last: Outcome, doubts: Sequence[Outcome]) -> Outcome:
+    """The outcome of a request whose last attempt ended like this, after attempts that are in doubt."""
+    if not doubts or last.state is State.ACCEPTED:
+        return last
+    message = last.message if last.state is State.REJECTED else doubts[-1].message
+    return replace(last, state=State.UNKNOWN, message=message)
+
+
+# Requests in doubt after which events wait for the next run.
+_MAX_RESENDS = 3
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What the keys of a request have behind them: requests in doubt, their attempts, and seconds, pauses included.
+
+    ``pause_seconds`` is how long they have to wait before they go again.
+    """
+
+    doubts: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    pause_seconds: float = 0.0
+
+    def after(self, outcome: Outcome) -> Trail:
+        """The trail after one more request in doubt; pauses grow, and are never shorter than the server asks."""
+        pause = max(0.5 * 2 ** (self.doubts + 1), outcome.pause_seconds or 0.0)
+        seconds = self.seconds + outcome.elapsed_ms / 1000 + pause
+        return Trail(self.doubts + 1, self.attempts + outcome.attempts, seconds, pause)
+
+    def is_within(self, patience: Patience) -> bool:
+        """Whether one more request may follow."""
+        return (
+            self.doubts <= _MAX_RESENDS and self.attempts < patience.attempts and self.seconds <= patience.total_seconds
+        )
+
+
 class FollowUp(Enum):
     """What becomes of the keys of a request that has ended."""
 
@@ -179,17 +222,16 @@ class FollowUp(Enum):
     RESEND = "resend"
 
 
-MAX_RESENDS = 3
-
-
-def follow_up(outcome: Outcome, keys: int, resends: int, may_resend: bool) -> FollowUp:
-    """The next step for a request of ``keys`` keys that was sent again ``resends`` times before.
+def follow_up(outcome: Outcome, keys: int, trail: Trail, patience: Patience | None) -> FollowUp:
+    """The next step for a request of ``keys`` keys with this trail before it.
 
     A request that Statsig refuses for its content is cut in halves until the key that is at fault stands
-    alone. One in doubt is sent again as a request of its own where ``may_resend``.
+    alone. One in doubt is sent again as a request of its own within ``patience``; None stands for never.
     """
+    if outcome.should_split and keys > 1:
+        return FollowUp.SPLIT
     if outcome.state is State.REJECTED:
-        return FollowUp.SPLIT if outcome.should_split and keys > 1 else FollowUp.REFUSE
-    if outcome.state is State.UNKNOWN and may_resend and resends < MAX_RESENDS:
+        return FollowUp.REFUSE
+    if outcome.state is State.UNKNOWN and patience is not None and trail.after(outcome).is_within(patience):
         return FollowUp.RESEND
     return FollowUp.NONE

@@ -80,3 +80,13 @@ def explain(outcome: Outcome, key_variable: str) -> str:
             f"see statsig_unsettled.{said}"
         )
     return f"HTTP {outcome.http_status} after {outcome.attempts} attempt(s).{said}"
+
+
+def explain_refusals(outcome: Outcome, refusals: int) -> str:
+    """Why a sync gives up where Statsig refuses row after row."""
+    said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message else ""
+    return (
+        f"Statsig refused {refusals:,} rows one after the other and took none between them (HTTP "
+        f"{outcome.http_status}), so the fault may not be in the rows: they are not held back, and the next run sends "
+        f"them again. If it is in them, mend them in the model.{said}"
+    )

@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 
 from sync import __version__
 from sync.core.clock import Clock
-from sync.core.delivery import Answer, Outcome, Patience, State, Verdict, judge
+from sync.core.delivery import Answer, Outcome, Patience, State, Verdict, judge, overall
 from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS, MAX_IDS_PER_REQUEST
 
 _CONSOLE_API_VERSION = "20240601"
@@ -58,43 +58,45 @@ class Connection:
         self._session.mount("http://", adapter)
 
     def request(self, call: Call) -> Outcome:
-        """The outcome of a call over all its attempts."""
+        """The outcome of a call over all its attempts. Waiting for the own rate limits does not cost patience."""
         started = self._clock.monotonic()
-        doubts: list[Verdict] = []
+        held_up = 0.0
+        doubts: list[Outcome] = []
 
         def attempt() -> Verdict:
+            nonlocal held_up
+            begun = self._clock.monotonic()
             if call.before_attempt is not None:
                 call.before_attempt()
+            held_up += self._clock.monotonic() - begun
             verdict = judge(self._send(call), self._clock.now())
             if verdict.in_doubt:
-                doubts.append(verdict)
+                doubts.append(verdict.outcome)
             return verdict
 
         def is_worth_repeating(verdict: Verdict) -> bool:
             return verdict.may_retry and (call.is_idempotent or not verdict.in_doubt)
 
+        def is_over(state: tenacity.RetryCallState) -> bool:
+            spent = self._clock.monotonic() - started - held_up + state.upcoming_sleep
+            return state.attempt_number >= self._patience.attempts or spent > self._patience.total_seconds
+
         retrying = tenacity.Retrying(
             sleep=self._clock.sleep,
             wait=_pause,
             retry=tenacity.retry_if_result(is_worth_repeating),
-            stop=self._stop(started),
+            stop=is_over,
             retry_error_callback=_last_verdict,
         )
         verdict = retrying(attempt)
-        outcome = verdict.outcome
-        if outcome.state is State.UNSENT and doubts:
-            outcome = replace(outcome, state=State.UNKNOWN, message=doubts[-1].outcome.message)
-        attempts = int(retrying.statistics["attempt_number"])
-        elapsed_ms = round((self._clock.monotonic() - started) * 1000)
-        message = outcome.message.replace(self._key, "[key hidden]") if outcome.message else None
-        return replace(outcome, attempts=attempts, elapsed_ms=elapsed_ms, message=message)
-
-    def _stop(self, started: float) -> Callable[[tenacity.RetryCallState], bool]:
-        def is_over(state: tenacity.RetryCallState) -> bool:
-            spent = self._clock.monotonic() - started + state.upcoming_sleep
-            return state.attempt_number >= self._patience.attempts or spent > self._patience.total_seconds
-
-        return is_over
+        outcome = overall(verdict.outcome, doubts)
+        return replace(
+            outcome,
+            attempts=int(retrying.statistics["attempt_number"]),
+            elapsed_ms=round((self._clock.monotonic() - started) * 1000),
+            message=outcome.message.replace(self._key, "[key hidden]") if outcome.message else None,
+            pause_seconds=verdict.pause_seconds,
+        )
 
     def _send(self, call: Call) -> Answer:
         timeout = (self._patience.connect_seconds, self._patience.read_seconds)
@@ -159,11 +161,10 @@ _backoff = tenacity.wait_exponential(multiplier=0.5, max=60) + tenacity.wait_ran
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    """The server's own word on when to come back, else exponential backoff with jitter."""
-    verdict = state.outcome.result() if state.outcome else None
-    if verdict is not None and verdict.pause_seconds is not None:
-        return float(verdict.pause_seconds)
-    return float(_backoff(state))
+    """Exponential backoff with jitter, and never less than the server asks for."""
+    verdict = _last_verdict(state)
+    asked = verdict.pause_seconds if verdict is not None else None
+    return max(float(_backoff(state)), asked or 0.0)
 
 
 def _last_verdict(state: tenacity.RetryCallState) -> Any:
@@ -243,10 +244,10 @@ class EventsClient:
         self._clock = clock
         self._connection = Connection(url, ("statsig-api-key", key), clock, patience)
 
-    def pause_before_resend(self, resends: int) -> None:
-        """Backs off before events whose outcome is in doubt are sent again."""
-        if resends:
-            self._clock.sleep(random.uniform(0.5, 1.0) * 2**resends)  # noqa: S311 - jitter, not a secret
+    def pause(self, seconds: float) -> None:
+        """Waits for so long and a little longer, before events whose outcome is in doubt are sent again."""
+        if seconds:
+            self._clock.sleep(seconds + random.uniform(0, 0.5))  # noqa: S311 - jitter, not a secret
 
     def log_event(self, body: bytes, count: int) -> Outcome:
         """Sends one body of ``count`` events. An outcome in doubt is not repeated here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from sync.core import preflight, segments
@@ -15,8 +15,8 @@ from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment, segment_fault
-from sync.run.deliver import Parcel, Route, deliver
-from sync.run.journal import Journal, Settled
+from sync.run.deliver import Ending, Parcel, Route, deliver
+from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.world import World
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
@@ -43,6 +43,8 @@ class Observer(Protocol):
 
 
 Manner = tuple[Callable[[], bool], Observer]
+# A segment that is not there yet: its Statsig project, and its id.
+Missing = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,14 @@ class SyncResult:
 
 @dataclass(frozen=True)
 class Applier:
-    """What all syncs of a run share: the lease, the spool, the Console clients, and patience."""
+    """What all syncs of a run share: the lease, the spool, the Console clients, patience, and the batches' numbers."""
 
     world: World
     lease: Lease
     spool: Spool
     consoles: Consoles
     patience: Patience
+    sequences: Sequences = field(default_factory=Sequences)
 
     def apply(self, plan: Plan, should_stop: Callable[[], bool], observer: Observer) -> tuple[SyncResult, ...]:
         """Executes the plan. Segments are looked up before anything is sent.
@@ -85,14 +88,14 @@ class Applier:
         Raises ``ConfigError`` where a segment is not what its sync says, ``DeliveryError`` where Statsig
         cannot be asked; then nothing was sent.
         """
-        missing = _look_up(plan, self.consoles)
+        missing = set(_look_up(plan, self.consoles))
         results = self._end_idle([one for one in plan.syncs if is_idle(one)])
         for one in plan.syncs:
             if should_stop():
                 break
             if one.sync.name not in results:
                 observer.started(one)
-                results[one.sync.name] = self._apply(one, one.sync.name in missing, (should_stop, observer))
+                results[one.sync.name] = self._apply(one, missing, (should_stop, observer))
                 observer.ended(results[one.sync.name])
         return tuple(results[one.sync.name] for one in plan.syncs if one.sync.name in results)
 
@@ -100,16 +103,16 @@ class Applier:
         """Ends the syncs that have nothing to do, all at once: opening a warehouse takes time."""
         if not plans:
             return {}
-        journals = [Journal(self.world, self.lease, plan) for plan in plans]
+        journals = [Journal(self.world, self.lease, plan, self.sequences) for plan in plans]
         with self.world.warehouse.writing() as session:
             for journal in journals:
                 journal.end(session, "finished", None)
         return {journal.run.sync_name: _result(journal, "finished", None) for journal in journals}
 
-    def _apply(self, plan: SyncPlan, is_missing: bool, manner: Manner) -> SyncResult:
-        journal = Journal(self.world, self.lease, plan)
+    def _apply(self, plan: SyncPlan, missing: set[Missing], manner: Manner) -> SyncResult:
+        journal = Journal(self.world, self.lease, plan, self.sequences)
         if isinstance(plan, SegmentPlan):
-            ending = self._apply_segment(plan, journal, is_missing, manner)
+            ending = self._apply_segment(plan, journal, missing, manner)
         else:
             ending = self._apply_events(plan, journal, manner)
         state, message = self._conclusion(journal, ending)
@@ -117,24 +120,28 @@ class Applier:
             journal.end(session, state, message)
         return _result(journal, state, message)
 
-    def _apply_segment(self, plan: SegmentPlan, journal: Journal, is_missing: bool, manner: Manner) -> Outcome | None:
+    def _apply_segment(
+        self, plan: SegmentPlan, journal: Journal, missing: set[Missing], manner: Manner
+    ) -> Ending | None:
         journal.start([list(plan.facts.rejects)], _found(plan, journal))
         if not plan.keys:
             return None
         console, config = self.consoles.of(plan.sync), plan.facts.config
-        if is_missing:
+        if _segment(plan) in missing:
             created = console.create_id_list(config.segment_id, config.statsig_id_type)
             if created.state is not State.ACCEPTED:
-                return created
+                return Ending(created)
+            # Another sync may write the same segment.
+            missing.discard(_segment(plan))
         if plan.is_reset:
             return _reset(plan, journal, console)
 
         def send(parcel: Parcel) -> Outcome:
             return console.change_ids(config.segment_id, parcel.operation, parcel.ids)
 
-        return deliver(_id_parcels(plan), _route(plan, 1, send, manner), journal)
+        return deliver(_id_parcels(plan), self._route(plan, 1, send, manner), journal)
 
-    def _apply_events(self, plan: EventPlan, journal: Journal, manner: Manner) -> Outcome | None:
+    def _apply_events(self, plan: EventPlan, journal: Journal, manner: Manner) -> Ending | None:
         journal.start(
             (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
             (self._skipped(journal, record) for record in plan.skip_records),
@@ -148,23 +155,30 @@ class Applier:
         client = EventsClient(found.url, found.required_key.reveal(), self.world.clock, self.patience)
 
         def send(parcel: Parcel) -> Outcome:
-            client.pause_before_resend(parcel.resends)
+            client.pause(parcel.trail.pause_seconds)
             return client.log_event(request_body(parcel.events), parcel.size)
 
         with closing(client):
             parcels = (Parcel("log", events=self.spool.read(batch.record, list[Event])) for batch in plan.batches)
-            return deliver(parcels, _route(plan, _EVENT_WAVE, send, manner), journal)
+            return deliver(parcels, self._route(plan, _EVENT_WAVE, send, manner), journal)
 
     def _skipped(self, journal: Journal, record: int) -> Settled:
         skipped = self.spool.read(record, list[tuple[str, str]])
         batch = journal.batch("skip", [key for key, _ in skipped], [row_hash for _, row_hash in skipped], None)
         return batch, Outcome(State.ACCEPTED, None, "left out by backfill", attempts=0)
 
-    def _conclusion(self, journal: Journal, ending: Outcome | None) -> tuple[str, str | None]:
+    def _route(self, plan: SyncPlan, wave_size: int, send: Callable[[Parcel], Outcome], manner: Manner) -> Route:
+        should_stop, observer = manner
+        patience = self.patience if isinstance(plan, EventPlan) and plan.may_resend else None
+        return Route(send, wave_size, patience, should_stop, lambda keys: observer.accepted(plan, keys))
+
+    def _conclusion(self, journal: Journal, ending: Ending | None) -> tuple[str, str | None]:
         """The run's last state, and why it is not finished."""
+        if ending is not None and ending.refusals:
+            return "failed", preflight.explain_refusals(ending.outcome, ending.refusals)
         if ending is not None:
             variable = endpoint(journal.plan.sync, self.world.environment).key_variable
-            return "failed", preflight.explain(ending, variable)
+            return "failed", preflight.explain(ending.outcome, variable)
         if journal.unsent:
             return "aborted", "stopped by a signal; the next run goes on from here."
         if journal.tally.unknown:
@@ -190,12 +204,6 @@ def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
     )
 
 
-def _route(plan: SyncPlan, wave_size: int, send: Callable[[Parcel], Outcome], manner: Manner) -> Route:
-    should_stop, observer = manner
-    may_resend = isinstance(plan, EventPlan) and plan.may_resend
-    return Route(send, wave_size, may_resend, should_stop, lambda keys: observer.accepted(plan, keys))
-
-
 def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
     """Members that were found in Statsig, or found missing there, as batches that need no request."""
     changes = (
@@ -208,7 +216,7 @@ def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
             yield batch, Outcome(State.ACCEPTED, None, message, attempts=0)
 
 
-def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Outcome | None:
+def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Ending | None:
     """Replaces the list by one request, which the ledgers know as removals and additions."""
     changes = (("remove", plan.change.removes), ("add", plan.change.adds))
     batches = [journal.batch(operation, ids.to_list(), None, None) for operation, ids in changes if len(ids)]
@@ -221,13 +229,17 @@ def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Outco
         case State.UNKNOWN:
             journal.tally.unknown += plan.keys
     journal.record([(batch, outcome) for batch in batches], [])
-    return None if outcome.state is State.ACCEPTED else outcome
+    return None if outcome.state is State.ACCEPTED else Ending(outcome)
 
 
-def _look_up(plan: Plan, consoles: Consoles) -> frozenset[str]:
-    """Looks up the segments that will change; returns the names of syncs whose segment has to be made."""
+def _segment(plan: SegmentPlan) -> Missing:
+    return plan.facts.project, plan.facts.config.segment_id
+
+
+def _look_up(plan: Plan, consoles: Consoles) -> frozenset[Missing]:
+    """Looks up the segments that will change; returns those that have to be made."""
     faults: list[Fault] = []
-    missing: set[str] = set()
+    missing: set[Missing] = set()
     for one in plan.syncs:
         if not isinstance(one, SegmentPlan) or not one.keys:
             continue
@@ -238,7 +250,7 @@ def _look_up(plan: Plan, consoles: Consoles) -> frozenset[str]:
         if fault and fault not in faults:
             faults.append(fault)
         if looked_up.is_missing:
-            missing.add(one.sync.name)
+            missing.add(_segment(one))
     if faults:
         raise ConfigError(faults)
     return frozenset(missing)

@@ -33,19 +33,29 @@ class Tally:
 
 
 @dataclass
+class Sequences:
+    """The numbers of the batches of each destination. They go on from sync to sync, for two may share a segment."""
+
+    _last: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def next(self, plan: SyncPlan) -> int:
+        """The next number for the destination of a plan, after the last that the ledgers have."""
+        facts = plan.facts if isinstance(plan, SegmentPlan) else plan
+        destination = (facts.project, plan.sync.destination)
+        number = max(self._last.get(destination, 0), facts.last_sequence) + 1
+        self._last[destination] = number
+        return number
+
+
+@dataclass
 class Journal:
     """The ledgers' side of one run of one sync."""
 
     world: World
     lease: Lease
     plan: SyncPlan
+    sequences: Sequences
     tally: Tally = field(default_factory=Tally)
-    _sequence: int = 0
-
-    def __post_init__(self) -> None:
-        """Numbers go on from the last batch that the ledgers have."""
-        facts = self.plan.facts if isinstance(self.plan, SegmentPlan) else self.plan
-        self._sequence = facts.last_sequence
 
     @property
     def run(self) -> RunIdentity:
@@ -54,8 +64,8 @@ class Journal:
 
     def batch(self, operation: str, keys: Sequence[str], row_hashes: Sequence[str] | None, size: int | None) -> Batch:
         """A new batch with the next number."""
-        self._sequence += 1
-        return Batch(self.world.new_id(), operation, self._sequence, keys, row_hashes, size)
+        sequence = self.sequences.next(self.plan)
+        return Batch(self.world.new_id(), operation, sequence, keys, row_hashes, size)
 
     def start(self, rejects: Iterable[Sequence[RejectedRow]], settled: Iterable[Settled]) -> None:
         """Writes the plan's figures, the rows that are not sent, and batches that are settled without a request.
@@ -65,6 +75,7 @@ class Journal:
         """
         now = self.world.clock.now()
         with self.world.warehouse.writing() as session:
+            self.lease.keep(session)
             self.lease.extend(session, self.run, "running", _planned(self.plan))
             for rows in rejects:
                 lines = ledger.rejects(self.run, rows, now)

@@ -78,7 +78,11 @@ class StandIn:
             match["method"] = method
         if count is not None:
             match["count"] = count
-        self._call("POST", "/faults", {"rules": [{"fault": {"kind": kind, **fault}, "match": match}]})
+        self.faults({"fault": {"kind": kind, **fault}, "match": match})
+
+    def faults(self, *rules: Any) -> None:
+        """Makes the faults of these rules and no others: of those that fit, the first is taken."""
+        self._call("POST", "/faults", {"rules": list(rules)})
 
     def no_faults(self) -> None:
         """Ends all faults."""

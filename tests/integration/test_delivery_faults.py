@@ -16,6 +16,7 @@ import pytest
 
 from sync import sandbox
 from sync.core.delivery import Patience
+from sync.core.ledger import naive_utc
 from sync.errors import ConfigError
 from sync.sandbox import Settings
 from tests.integration.harness import Project
@@ -212,6 +213,42 @@ def test_a_key_or_an_address_that_statsig_refuses_ends_the_sync_with_its_other_b
 # Waiting.
 
 
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_events_in_doubt_go_again_no_sooner_than_the_server_asks(built_project: Project, status: int) -> None:
+    clock = StillClock()
+    with sandbox.running(Settings(clock=clock.epoch)) as server:
+        project, arrived = both_objects(built_project, server.url), StandIn(server.url)
+        arrived.fault("status", status=status, retry_after=120, count=2)
+        assert run_still(project, clock).exit_code == 0
+    assert len(clock.pauses) == 2
+    assert all(120 <= pause < 121 for pause in clock.pauses)
+
+
+def test_a_server_that_asks_for_no_pause_is_not_hurried(visits: Project, arrived: StandIn) -> None:
+    arrived.fault("status", status=429, retry_after=0, count=None)
+    clock = StillClock()
+    assert run_still(visits, clock).exit_code == 1
+    assert len(clock.pauses) == Patience().attempts - 1
+    assert all(pause >= 0.5 * 2**place for place, pause in enumerate(clock.pauses))
+
+
+def test_waiting_for_the_own_rate_limit_costs_no_patience(people: Project, arrived: StandIn) -> None:
+    clock = StillClock()
+    line = "'b' || range, 'r', 'people', 'sandbox', 'people', 'add', 'accepted', range, 1, 1"
+    people.execute(
+        "insert into statsig_batch_log (batch_id, run_id, sync_name, project, destination, operation, state, sequence,"
+        f" keys, attempts, logged_at) select {line}, timestamp '{ledger_time(clock)}' from range(900)"
+    )
+    arrived.fault("status", call=CHANGE_IDS, status=500, count=1)
+    ran = run_still(people, clock, Patience(total_seconds=30))
+    assert max(clock.pauses) > 30
+    assert (ran.exit_code, ran.result.accepted, ran.result.requests) == (0, 2, 3)
+
+
+def ledger_time(clock: StillClock) -> str:
+    return naive_utc(clock.now()).isoformat(" ")
+
+
 @pytest.mark.parametrize("call", [LOG_EVENT, ADD_IDS], ids=["events", "segment"])
 @pytest.mark.parametrize("form", ["seconds", "http_date"])
 def test_retry_after_is_honoured_in_both_its_forms(built_project: Project, call: str, form: str) -> None:
@@ -291,6 +328,21 @@ def test_changes_in_doubt_are_settled_by_sending_them_again_also_where_the_id_ha
     assert run_still(people).exit_code == 0
     assert arrived.ids("people") == {"bob", "eve"}
     assert unsettled(people) == []
+
+
+def test_a_doubt_that_a_refusal_follows_is_settled_by_the_next_run(people: Project, arrived: StandIn) -> None:
+    refusal = {"kind": "status", "status": 400}
+    arrived.faults(
+        {"fault": {"kind": "status", "status": 504, "when": "after"}, "match": {"method": "PATCH", "count": 1}},
+        {"fault": refusal, "match": {"method": "PATCH"}},
+    )
+    assert run_still(people).exit_code == 1
+    assert arrived.ids("people") == {"bob", "cid"}
+    assert unsettled(people) == ["cid"]
+    arrived.no_faults()
+    audience(people, "bob")
+    assert run_still(people).exit_code == 0
+    assert arrived.ids("people") == {"bob"}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -453,20 +505,43 @@ def test_a_400_is_bisected_until_the_bad_rows_are_found_and_all_others_are_deliv
         assert len(set(server.taken)) == len(server.taken) == 198
 
 
-def test_a_fault_that_is_not_in_the_rows_ends_the_bisecting_and_leaves_the_rest_to_the_next_run(
-    visits: Project,
-) -> None:
-    visits.table("visits", "select range as id, 'u' as user_id, 'poison' as note from range(400)")
+def test_a_fault_that_is_not_in_the_rows_ends_the_sync_and_holds_no_row_back(visits: Project, arrived: StandIn) -> None:
+    visits.table("visits", "select range as id, 'u' || range as user_id from range(400)")
+    arrived.fault("status", status=400, count=None)
+    ran = run_still(visits)
+    assert (ran.exit_code, ran.result.state) == (1, "failed")
+    assert (ran.result.accepted, ran.result.rejected, ran.result.unsent) == (0, 0, 400)
+    assert "may not be in the rows" in str(ran.result.message)
+    assert len(arrived.requests(LOG_EVENT)) < 200
+    assert project_rejects(visits) == []
+
+    arrived.no_faults()
+    assert run_still(visits).result.accepted == 400
+    assert len(arrived.events()) == 400
+
+
+def test_a_fault_that_begins_in_the_middle_of_a_run_holds_no_row_back(visits: Project, arrived: StandIn) -> None:
+    visits.table("visits", "select range as id, 'u' || range as user_id from range(6000)")
+    arrived.faults(
+        {"fault": {"kind": "status", "status": 400}, "match": {"path": "/v1/log_event", "nth": list(range(9, 999))}}
+    )
+    ran = run_still(visits)
+    assert (ran.exit_code, ran.result.state, ran.result.accepted, ran.result.unsent) == (1, "failed", 4000, 2000)
+    assert len(arrived.requests(LOG_EVENT)) < 200
+    assert project_rejects(visits) == []
+    arrived.no_faults()
+    assert run_still(visits).result.accepted == 2000
+    assert len(arrived.events()) == 6000
+
+
+def test_many_bad_rows_side_by_side_are_found_and_all_others_are_delivered(visits: Project) -> None:
+    note = f"case when range between 600 and 799 then '{POISON}' else 'fine' end"
+    visits.table("visits", f"select range as id, 'u' || range as user_id, {note} as note from range(5000)")
     with picky(visits) as server:
         ran = run_still(visits)
-        assert (ran.exit_code, ran.result.state, ran.result.accepted) == (1, "failed", 0)
-        assert 0 < ran.result.rejected < 100
-        assert ran.result.unsent == 400 - ran.result.rejected
-        assert server.answered < 200
-        rejected = ran.result.rejected
-        visits.table("visits", "select range as id, 'u' as user_id, 'fine' as note from range(400)")
-        assert run_still(visits).result.accepted == 400
-        assert (len(server.taken), rejected > 0) == (400, True)
+        assert (ran.exit_code, ran.result.accepted, ran.result.rejected, ran.result.unsent) == (1, 4800, 200, 0)
+        assert len(set(server.taken)) == len(server.taken) == 4800
+    assert len(project_rejects(visits)) == 200
 
 
 # The real command, which waits for real.

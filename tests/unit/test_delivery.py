@@ -10,13 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.core.delivery import (
-    MAX_RESENDS,
     Answer,
     FollowUp,
     Outcome,
+    Patience,
     State,
+    Trail,
     follow_up,
     judge,
+    overall,
     retry_after_seconds,
     statsig_message,
 )
@@ -193,22 +195,54 @@ def outcome(state: State, should_split: bool = False) -> Outcome:
     return Outcome(state, None, None, should_split=should_split)
 
 
-def test_a_batch_with_refused_content_is_split_until_one_key_stands_alone() -> None:
-    refused = outcome(State.REJECTED, should_split=True)
-    assert follow_up(refused, keys=2, resends=0, may_resend=True) is FollowUp.SPLIT
-    assert follow_up(refused, keys=1, resends=0, may_resend=True) is FollowUp.REFUSE
+@pytest.mark.parametrize("state", [State.REJECTED, State.UNKNOWN])
+def test_a_batch_with_refused_content_is_split_until_one_key_stands_alone(state: State) -> None:
+    refused = outcome(state, should_split=True)
+    assert follow_up(refused, 2, Trail(), None) is FollowUp.SPLIT
+    alone = FollowUp.REFUSE if state is State.REJECTED else FollowUp.NONE
+    assert follow_up(refused, 1, Trail(), None) is alone
+
+
+def trail_of(outcomes: list[Outcome]) -> Trail:
+    trail = Trail()
+    for one in outcomes:
+        trail = trail.after(one)
+    return trail
 
 
 def test_a_batch_in_doubt_is_sent_again_a_few_times_where_it_may_be() -> None:
+    doubt, patience = outcome(State.UNKNOWN), Patience()
+    assert follow_up(doubt, 5, Trail(), patience) is FollowUp.RESEND
+    assert follow_up(doubt, 5, trail_of([doubt] * 2), patience) is FollowUp.RESEND
+    assert follow_up(doubt, 5, trail_of([doubt] * 3), patience) is FollowUp.NONE
+    assert follow_up(doubt, 5, Trail(), None) is FollowUp.NONE
+
+
+@pytest.mark.parametrize("patience", [Patience(attempts=1), Patience(total_seconds=0.5)])
+def test_a_batch_in_doubt_is_not_sent_again_beyond_the_ceilings_on_attempts_and_time(patience: Patience) -> None:
+    assert follow_up(outcome(State.UNKNOWN), 5, Trail(), patience) is FollowUp.NONE
+
+
+def test_the_pauses_between_batches_in_doubt_grow_and_are_never_shorter_than_the_server_asks() -> None:
     doubt = outcome(State.UNKNOWN)
-    assert follow_up(doubt, keys=5, resends=0, may_resend=True) is FollowUp.RESEND
-    assert follow_up(doubt, keys=5, resends=MAX_RESENDS, may_resend=True) is FollowUp.NONE
-    assert follow_up(doubt, keys=5, resends=0, may_resend=False) is FollowUp.NONE
+    pauses = [trail_of([doubt] * count).pause_seconds for count in (1, 2, 3)]
+    assert pauses == sorted(set(pauses))
+    asked = Outcome(State.UNKNOWN, 502, None, pause_seconds=9)
+    assert trail_of([asked]).pause_seconds == 9
+    assert follow_up(asked, 5, Trail(), Patience(total_seconds=8)) is FollowUp.NONE
+
+
+@pytest.mark.parametrize("last", [State.UNSENT, State.REJECTED, State.UNKNOWN])
+def test_a_doubt_stays_whatever_a_later_attempt_is_answered_unless_it_is_accepted(last: State) -> None:
+    doubts = [outcome(State.UNKNOWN)]
+    assert overall(outcome(last), doubts).state is State.UNKNOWN
+    assert overall(outcome(State.ACCEPTED), doubts).state is State.ACCEPTED
+    assert overall(outcome(last), []).state is last
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.UNSENT])
 def test_nothing_follows_an_outcome_that_is_certain(state: State) -> None:
-    assert follow_up(outcome(state), keys=5, resends=0, may_resend=True) is FollowUp.NONE
+    assert follow_up(outcome(state), 5, Trail(), Patience()) is FollowUp.NONE
 
 
 @pytest.mark.parametrize("status", [400, 422])
