@@ -34,6 +34,7 @@ folded as (
         project,
         destination,
         key,
+        case when unknown_add > unknown_remove then 'add' else 'remove' end as last_doubt,
         case
             when accepted_add > accepted_remove and unknown_remove > accepted_add then 'uncertain'
             when accepted_add > accepted_remove then 'in'
@@ -50,7 +51,8 @@ final as (
         project,
         destination as segment_id,
         key as id,
-        status
+        status,
+        case when status = 'uncertain' then last_doubt end as doubt
     from folded
 
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from sync.core.plan import SegmentFacts, SegmentPlan
-from sync.core.segments import IN, OUT, UNCERTAIN, Change
+from sync.core.segments import IN, OUT, UNCERTAIN, Change, members
 
 MISSING, EXTRA = "missing", "extra"
 
@@ -62,13 +62,12 @@ def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
             was_removed = found.extra.is_in(known_out.implode()) if len(known_out) else found.extra.is_null()
             change = Change(found.extra.filter(was_removed), nothing)
             adopted, released = found.extra.filter(~was_removed), found.missing
-    status = pl.repeat(IN, len(listed), dtype=pl.String, eager=True)
     target = facts.membership.filter(pl.col("status") == IN)["id"]
     as_listed = replace(
         facts,
         audience=target,
         rejects=(),
-        membership=pl.DataFrame({"id": listed, "status": status}),
+        membership=members(listed),
         adopted=adopted,
         released=released,
     )

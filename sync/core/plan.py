@@ -28,7 +28,7 @@ class SegmentFacts:
     """What was read for a segment sync.
 
     ``audience`` holds the usable ids, each once; ``rejects`` what the reject ledger does not know yet;
-    ``membership`` the ids that the ledgers know, with ``status`` in, out or uncertain. Where the ledgers
+    ``membership`` the ids that the ledgers know, as ``sync.core.segments.MEMBERSHIP``. Where the ledgers
     know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
     that wait for --retry-rejected. ``released`` holds members that are found missing in Statsig.

@@ -9,7 +9,7 @@ import polars as pl
 from sync.core import preflight
 from sync.core.delivery import State
 from sync.core.plan import SegmentFacts
-from sync.core.segments import IN
+from sync.core.segments import members
 from sync.errors import ConfigError, DeliveryError
 from sync.run.consoles import Consoles, look_up_segment
 from sync.spec.model import Sync
@@ -26,10 +26,10 @@ def adopt(facts: SegmentFacts, consoles: Consoles) -> SegmentFacts:
         raise ConfigError([looked_up.fault])
     if looked_up.is_missing:
         return replace(facts, adopted=pl.Series("id", [], pl.String))
-    members = read_members(facts.sync, consoles)
-    baseline = pl.DataFrame({"id": members, "status": pl.repeat(IN, len(members), dtype=pl.String, eager=True)})
+    found = read_members(facts.sync, consoles)
+    baseline = members(found)
     others = facts.membership.join(baseline, on="id", how="anti")
-    return replace(facts, adopted=members, membership=pl.concat([baseline, others.select("id", "status")]))
+    return replace(facts, adopted=found, membership=pl.concat([baseline, others.select(baseline.columns)]))
 
 
 def read_members(sync: Sync, consoles: Consoles) -> pl.Series:

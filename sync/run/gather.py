@@ -73,7 +73,7 @@ def gather_segment(world: World, source: Source, session: Session, retry_rejecte
     project = source.endpoint.project
     logged = _logged_hashes(world, project, source.sync, session)
     membership = session.frame(
-        f"select id, status from {world.ledgers[ledger.MEMBERSHIP]}"
+        f"select id, status, doubt from {world.ledgers[ledger.MEMBERSHIP]}"
         " where project = $project and segment_id = $segment_id",
         {"project": project, "segment_id": config.segment_id},
     )

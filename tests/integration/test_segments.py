@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sync.core import segments
 from sync.core.plan import SegmentFacts, SegmentPlan, plan_segment, project_size_refusals
 from sync.spec.model import SegmentConfig, Sync
 from tests.integration.harness import Project
-from tests.integration.in_process import command_here, run_here
+from tests.integration.in_process import command_here, run_here, run_still
 from tests.integration.stand_in import ADD_IDS, REMOVE_IDS, StandIn
 
 
@@ -282,7 +283,7 @@ def test_lists_above_1_000_and_above_10_000_ids_get_their_warnings(project: Proj
 
 def plan_of(name: str, project: str, audience: list[str], members: list[str]) -> SegmentPlan:
     config = SegmentConfig(object="segment", segment_id=name, mode="mirror")
-    membership = pl.DataFrame({"id": members, "status": ["in"] * len(members)}, schema={"id": str, "status": str})
+    membership = segments.members(pl.Series("id", members, pl.String))
     ids = pl.Series("id", audience, pl.String)
     sync = Sync(name, "file.yml", f"model.shop.{name}", config)
     return plan_segment(SegmentFacts(sync, config, project, len(audience), ids, (), membership, 0, True))
@@ -326,6 +327,51 @@ def test_one_sync_may_add_and_one_may_remove_on_a_segment_while_they_share_no_id
         for part in ("adds", "removes", "'shared'", "share 1 id"):
             assert part in error
     assert arrived.sent_data() == sent
+
+
+@pytest.mark.parametrize(("adding", "removing"), [("a_adds", "b_removes"), ("b_adds", "a_removes")])
+@pytest.mark.parametrize("call", [ADD_IDS, REMOVE_IDS])
+def test_two_syncs_on_a_segment_leave_each_others_doubts_alone(
+    project: Project, arrived: StandIn, adding: str, removing: str, call: str
+) -> None:
+    arrived.no_limits()
+    arrived.put_segment("people", "opted_out", "bob")
+    for name, mode, one in ((adding, "add", "vip"), (removing, "remove", "opted_out")):
+        people(project, name, one)
+        segment_sync(project, name, name, mode, segment_id="people", create_if_missing=True)
+    arrived.fault("status", call=call, status=502, count=None)
+    run_still(project)
+    arrived.no_faults()
+    assert run_still(project).exit_code == 0
+    assert arrived.ids("people") == {"vip", "bob"} == known_members(project, "people")
+    assert run_still(project).exit_code == 0
+    assert arrived.ids("people") == {"vip", "bob"}
+    (numbers,) = project.rows("select count(*), count(distinct sequence) from statsig_batches")
+    assert numbers[0] == numbers[1]
+
+
+def test_two_syncs_may_both_make_the_segment_that_they_share(project: Project, arrived: StandIn) -> None:
+    for name, mode, one in (("adds", "add", "vip"), ("removes", "remove", "opted_out")):
+        people(project, name, one)
+        segment_sync(project, name, name, mode, segment_id="people", create_if_missing=True)
+    run_here(project)
+    assert arrived.ids("people") == {"vip"}
+
+
+def test_a_sync_that_removes_leaves_the_addition_in_doubt_of_the_sync_that_it_was(
+    project: Project, arrived: StandIn
+) -> None:
+    arrived.no_limits()
+    arrived.put_segment("people")
+    people(project, "people", "ann")
+    segment_sync(project, "people", "people", "add")
+    arrived.fault("status", call=ADD_IDS, status=502, when="after", count=None)
+    run_still(project)
+    arrived.no_faults()
+    people(project, "people", "bob")
+    segment_sync(project, "people", "people", "remove")
+    assert run_still(project).exit_code == 0
+    assert arrived.ids("people") == {"ann"}
 
 
 def test_other_syncs_may_not_share_a_segment(project: Project, arrived: StandIn) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sync.core.drift import Drift, count_fits, drift, repair
 from sync.core.plan import SegmentFacts
+from sync.core.segments import MEMBERSHIP
 from sync.spec.model import SegmentConfig, Sync
 
 ids = st.sampled_from("abcdefgh")
@@ -16,9 +17,9 @@ lists = st.sets(ids)
 
 
 def frame(membership: dict[str, str]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"id": list(membership), "status": list(membership.values())}, schema={"id": pl.String, "status": pl.String}
-    )
+    doubts = ["add" if status == "uncertain" else None for status in membership.values()]
+    rows = {"id": list(membership), "status": list(membership.values()), "doubt": doubts}
+    return pl.DataFrame(rows, schema=MEMBERSHIP)
 
 
 def series(found: set[str]) -> pl.Series:

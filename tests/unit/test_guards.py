@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sync.core import guards
+from sync.core import guards, segments
 from sync.core.plan import SegmentFacts, SegmentPlan, plan_segment, project_size_refusals, size_warnings
 from sync.spec.model import SegmentConfig, Sync
 
@@ -16,10 +16,7 @@ def plan(audience: range, members: range, **config: Any) -> SegmentPlan:
     """The plan of a segment sync; ids are numbers."""
     meta = {"object": "segment", "segment_id": "people", "mode": "mirror", **config}
     parsed = SegmentConfig.model_validate(meta)
-    known = pl.DataFrame(
-        {"id": [str(one) for one in members], "status": ["in"] * len(members)},
-        schema={"id": pl.String, "status": pl.String},
-    )
+    known = segments.members(pl.Series("id", [str(one) for one in members], pl.String))
     ids = pl.Series("id", [str(one) for one in audience], pl.String)
     sync = Sync("people", "models/_exposures.yml", "model.shop.people", parsed)
     return plan_segment(SegmentFacts(sync, parsed, "statsig", len(ids), ids, (), known, 0, True))

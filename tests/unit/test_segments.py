@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.core.segments import IN, OUT, UNCERTAIN, Change, diff, slices
+from sync.core.segments import IN, MEMBERSHIP, OUT, UNCERTAIN, Change, diff, slices
 from tests.unit.values import NASTY
 
 MODES = ("mirror", "add", "remove")
 ids = st.sampled_from([*"abcdefgh", *NASTY])
 audiences = st.lists(ids, unique=True, max_size=12)
-memberships = st.dictionaries(ids, st.sampled_from([IN, OUT, UNCERTAIN]), max_size=12)
+# Uncertain ids, by the operation that is in doubt.
+ADD_IN_DOUBT, REMOVE_IN_DOUBT = f"{UNCERTAIN} add", f"{UNCERTAIN} remove"
+memberships = st.dictionaries(ids, st.sampled_from([IN, OUT, ADD_IN_DOUBT, REMOVE_IN_DOUBT]), max_size=12)
 
 
 def change(mode: str, audience: list[str], membership: Mapping[str, str]) -> Change:
-    known = pl.DataFrame(
-        {"id": list(membership), "status": list(membership.values())}, schema={"id": pl.String, "status": pl.String}
-    )
+    rows = [(identity, *[*status.split(), None][:2]) for identity, status in membership.items()]
+    known = pl.DataFrame(rows, schema=MEMBERSHIP, orient="row")
     return diff(mode, pl.Series("id", audience, dtype=pl.String), known)
 
 
@@ -39,7 +40,7 @@ def members(membership: Mapping[str, str]) -> set[str]:
 def test_a_mirror_makes_the_segment_equal_the_audience(audience: list[str], membership: dict[str, str]) -> None:
     after = applied(membership, change("mirror", audience, membership))
     assert members(after) == set(audience)
-    assert UNCERTAIN not in after.values()
+    assert not {ADD_IN_DOUBT, REMOVE_IN_DOUBT} & set(after.values())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -90,21 +91,29 @@ def test_only_what_changes_is_sent(mode: str, audience: list[str], membership: d
 
 
 @pytest.mark.parametrize(
-    ("mode", "in_audience", "removes", "adds"),
+    ("mode", "doubt", "in_audience", "removes", "adds"),
     [
-        ("mirror", True, [], ["ann"]),
-        ("mirror", False, ["ann"], []),
-        ("add", True, [], ["ann"]),
-        ("add", False, [], ["ann"]),
-        ("remove", True, ["ann"], []),
-        ("remove", False, ["ann"], []),
+        ("mirror", ADD_IN_DOUBT, True, [], ["ann"]),
+        ("mirror", ADD_IN_DOUBT, False, ["ann"], []),
+        ("mirror", REMOVE_IN_DOUBT, True, [], ["ann"]),
+        ("mirror", REMOVE_IN_DOUBT, False, ["ann"], []),
+        ("add", ADD_IN_DOUBT, True, [], ["ann"]),
+        ("add", ADD_IN_DOUBT, False, [], ["ann"]),
+        ("remove", REMOVE_IN_DOUBT, True, ["ann"], []),
+        ("remove", REMOVE_IN_DOUBT, False, ["ann"], []),
     ],
 )
 def test_what_is_in_doubt_is_settled_by_sending_it_again(
-    mode: str, in_audience: bool, removes: list[str], adds: list[str]
+    mode: str, doubt: str, in_audience: bool, removes: list[str], adds: list[str]
 ) -> None:
-    found = change(mode, ["ann"] if in_audience else [], {"ann": UNCERTAIN})
+    found = change(mode, ["ann"] if in_audience else [], {"ann": doubt})
     assert (found.removes.to_list(), found.adds.to_list()) == (removes, adds)
+
+
+@pytest.mark.parametrize(("mode", "doubt"), [("add", REMOVE_IN_DOUBT), ("remove", ADD_IN_DOUBT)])
+def test_a_doubt_of_the_other_operation_is_left_to_the_sync_that_has_it(mode: str, doubt: str) -> None:
+    found = change(mode, [], {"ann": doubt})
+    assert (found.removes.to_list(), found.adds.to_list()) == ([], [])
 
 
 def test_remove_takes_out_ids_that_the_ledgers_do_not_know() -> None:
@@ -112,7 +121,7 @@ def test_remove_takes_out_ids_that_the_ledgers_do_not_know() -> None:
 
 
 def test_a_mirror_of_an_empty_audience_removes_every_member() -> None:
-    found = change("mirror", [], {"ann": IN, "bob": OUT, "eve": UNCERTAIN})
+    found = change("mirror", [], {"ann": IN, "bob": OUT, "eve": REMOVE_IN_DOUBT})
     assert (found.removes.to_list(), found.adds.to_list()) == (["ann", "eve"], [])
 
 
