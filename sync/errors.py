@@ -6,6 +6,7 @@
     ├── ConfigError          exit 2  the configuration, the keys, the artifacts or the command line; nothing was sent
     ├── RefusedError         exit 3  a gate or a guard said no; nothing was sent
     ├── DeliveryError        exit 1  something could not be delivered
+    ├── StoppedError         exit 1  a signal asked to stop before anything was sent
     └── WarehouseError       exit 1  the warehouse could not be opened, read or written
 
 Expected failures of a request are values (``sync.core.delivery.Outcome``), not exceptions.
@@ -59,6 +60,12 @@ class RefusedError(StatsigSyncError):
 
 class DeliveryError(StatsigSyncError):
     """Statsig could not be reached, or would not take what was sent."""
+
+    exit_code = 1
+
+
+class StoppedError(StatsigSyncError):
+    """A signal asked to stop before anything was sent."""
 
     exit_code = 1
 

@@ -80,6 +80,9 @@ def _gate(command: argparse.ArgumentParser) -> None:
         default="strict",
         help="what to do when the last dbt build did not prove a sync's data (default: strict, refuse)",
     )
+
+
+def _retry_rejected(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--retry-rejected", action="store_true", help="send rows again that Statsig refused and that have not changed"
     )
@@ -141,6 +144,7 @@ def _check(command: argparse.ArgumentParser) -> None:
 def _plan(command: argparse.ArgumentParser) -> None:
     _select(command)
     _gate(command)
+    _retry_rejected(command)
     _allow_removals(command)
     _patience(command)
     command.set_defaults(keep_going=False)
@@ -149,6 +153,7 @@ def _plan(command: argparse.ArgumentParser) -> None:
 def _run(command: argparse.ArgumentParser) -> None:
     _select(command)
     _gate(command)
+    _retry_rejected(command)
     _allow_removals(command)
     _patience(command)
     _lease(command)
@@ -189,6 +194,7 @@ def _resolve(command: argparse.ArgumentParser) -> None:
 
 
 def _prune(command: argparse.ArgumentParser) -> None:
+    _gate(command)
     _lease(command)
     command.add_argument(
         "--older-than", required=True, type=_days, metavar="DAYS", help="delete lines older than this, such as 180d"

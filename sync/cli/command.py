@@ -171,13 +171,15 @@ def _resolve(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    from sync.run.prune import prune  # noqa: PLC0415
+    from sync.run.prune import PruneRequest, prune  # noqa: PLC0415
 
-    counts = prune(_world(options), options.older_than, _holder(), _term(options))
+    pruned = prune(_world(options), PruneRequest(options.older_than, options.gate), _holder(), _term(options))
     if options.json:
-        _print_json(options, 0, {"deleted": dict(counts)})
+        _print_json(options, 0, {"deleted": dict(pruned.deleted), "warnings": list(pruned.warnings)})
     else:
-        for name, count in counts.items():
+        for warning in pruned.warnings:
+            print(f"warning: {warning}")
+        for name, count in pruned.deleted.items():
             print(f"{name}: {count:,} line(s) deleted")
     return 0
 

@@ -10,27 +10,58 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sync.core.ledger import RunIdentity
+
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that has not ended: who holds the sync, since when and until when (UTC, without a zone)."""
+    """A run of a sync: what it writes, who holds it, since when and until when (UTC, without a zone)."""
 
     run_id: str
     sync_name: str
+    project: str
+    object: str
+    destination: str
     holder: str
     since: dt.datetime
     expires_at: dt.datetime
 
+    def concerns(self, run: RunIdentity) -> bool:
+        """Whether it is on the same sync, or on another that writes the same segment."""
+        is_same_sync = self.sync_name == run.sync_name
+        is_same_segment = self.object == run.object == "segment" and self.destination == run.destination
+        return self.project == run.project and (is_same_sync or is_same_segment)
 
-def others(claims: Iterable[Claim], run_id: str, now: dt.datetime) -> tuple[Claim, ...]:
-    """The claims of other runs that hold now."""
-    return tuple(claim for claim in claims if claim.run_id != run_id and claim.expires_at > now)
+
+def first_conflict(claims: Iterable[Claim], runs: Iterable[RunIdentity]) -> tuple[RunIdentity, Claim] | None:
+    """A run that a claim of another concerns, and the claim; None where there is none."""
+    wanted = list(runs)
+    return next(((run, claim) for claim in claims for run in wanted if claim.concerns(run)), None)
 
 
-def held_message(claim: Claim) -> str:
+def holding(claims: Iterable[Claim], now: dt.datetime) -> tuple[Claim, ...]:
+    """The claims that hold now."""
+    return tuple(claim for claim in claims if claim.expires_at > now)
+
+
+def _whose(run: RunIdentity, claim: Claim) -> str:
+    same = claim.sync_name == run.sync_name
+    return "of this sync" if same else f"of {claim.sync_name}, which writes the same segment,"
+
+
+def held_message(run: RunIdentity, claim: Claim) -> str:
     """Who holds a sync, and what to do."""
     return (
-        f"another run of this sync is under way: run {claim.run_id} of {claim.holder}, since "
+        f"{run.sync_name}: another run {_whose(run, claim)} is under way: run {claim.run_id} of {claim.holder}, since "
         f"{claim.since:%Y-%m-%d %H:%M:%S} UTC. Wait for it with --wait; if it has died, its lease ends at "
         f"{claim.expires_at:%Y-%m-%d %H:%M:%S} UTC."
+    )
+
+
+def overtaken_message(run: RunIdentity, claim: Claim) -> str:
+    """Who went on with a sync while this run stood still for longer than its lease."""
+    return (
+        f"{run.sync_name}: this run stood still for longer than its lease, and another run {_whose(run, claim)} went "
+        f"on meanwhile: run {claim.run_id} of {claim.holder}, at {claim.since:%Y-%m-%d %H:%M:%S} UTC. Nothing more is "
+        "sent here; the next run goes on from what both have sent."
     )

@@ -82,6 +82,19 @@ class _RunResults(msgspec.Struct):
 _Artifact = TypeVar("_Artifact", _Manifest, _RunResults)
 
 
+# A file's time of change in nanoseconds, its bytes, and its number on the disk; None where there is no file.
+Stamp = tuple[int, int, int] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """What tells this version of a file from the next one, without reading it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def read_graph(path: Path) -> Graph:
     """The manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
     manifest = _read(path, _Manifest, _OLDEST_MANIFEST)

@@ -115,9 +115,10 @@ def _key_value(variable: str, environment: Mapping[str, str]) -> str:
 def project_name(url: str, api_key_env: str | None) -> str:
     """What the ledgers call the Statsig project behind an address and a key.
 
-    A local stand-in is never taken for the real service: what was sent to one was not sent to the other.
+    A stand-in is never taken for the real service: what was sent to one was not sent to the other. Statsig
+    itself is reached over https only, so plain http stands for a stand-in on whatever host.
     """
-    base = "sandbox" if _is_loopback(url) else "statsig"
+    base = "sandbox" if _is_loopback(url) or urlsplit(url).scheme == "http" else "statsig"
     return f"{base}:{api_key_env}" if api_key_env else base
 
 

@@ -48,4 +48,5 @@ def read_members(sync: Sync, consoles: Consoles) -> pl.Series:
                 "Nothing was sent."
             )
         pages.append(pl.Series("id", ids, pl.String))
+        consoles.heartbeat()
     return pl.concat(pages).unique(maintain_order=True)

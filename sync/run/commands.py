@@ -12,7 +12,7 @@ from sync.edges.spool import Spool
 from sync.run.apply import Applier, Observer, SyncResult
 from sync.run.consoles import Consoles
 from sync.run.lease import Lease, Term
-from sync.run.prepare import Request, Selection, make_plan, refuse, select
+from sync.run.prepare import Request, Selection, make_plan, refuse, refuse_all, select
 from sync.run.world import World
 
 
@@ -54,19 +54,38 @@ def run(world: World, request: Request, manner: Manner) -> RunReport:
     all, unless the request says to keep going with the others.
     """
     selection = select(world, request, needs_keys=True)
-    lease = Lease(world, world.new_id(), manner.holder, manner.term)
+    lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     lease.note_refusals(selection.refusals, selection.all_syncs)
+    _refuse_unless_others_go_on(selection, request)
+    with lease.held(selection.syncs, ("aborted", "the run was stopped before this sync began")):
+        if world.has_changed():
+            world, selection = _select_again(world, request, selection, lease)
+        return _run(world, request, manner, selection, lease)
+
+
+def _refuse_unless_others_go_on(selection: Selection, request: Request) -> None:
     if selection.refusals and not (request.keep_going and selection.syncs):
         refuse(selection.refusals)
-    with lease.held(selection.syncs, ("aborted", "the run was stopped before this sync began")):
-        return _run(world, request, manner, selection, lease)
+
+
+def _select_again(world: World, request: Request, before: Selection, lease: Lease) -> tuple[World, Selection]:
+    """The world and the selection as they are now: dbt has run while this run waited for another to end."""
+    current = world.refreshed()
+    selection = select(current, request, needs_keys=True)
+    _refuse_unless_others_go_on(selection, request)
+    if any(sync not in before.syncs for sync in selection.syncs):
+        refuse_all(before.syncs, "dbt has built the project anew while this run waited, with other syncs. Run again.")
+    lease.follow(current)
+    lease.refuse(selection.refusals)
+    return current, selection
 
 
 def _run(world: World, request: Request, manner: Manner, selection: Selection, lease: Lease) -> RunReport:
     with ExitStack() as stack:
         spool = stack.enter_context(closing(Spool()))
-        consoles = Consoles(world, manner.patience, stack)
+        consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         found = _without_refused(make_plan(world, request, selection, spool, consoles), request)
+        lease.refuse(found.refusals)
         applier = Applier(world, lease, spool, consoles, manner.patience)
         results = applier.apply(found, manner.should_stop, manner.observer)
         return RunReport(lease.run_id, found, results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,11 +23,14 @@ class Consoles:
     """One Console API client per address and key, so that all syncs of a run share its rate limits.
 
     ``earlier_requests`` gives, for a project, how many seconds ago earlier runs sent requests that still
-    count against the limits.
+    count against the limits. ``heartbeat`` is called between the requests of what takes many of them.
     """
 
-    def __init__(self, world: World, patience: Patience, stack: ExitStack) -> None:
+    def __init__(
+        self, world: World, patience: Patience, stack: ExitStack, heartbeat: Callable[[], None] = lambda: None
+    ) -> None:
         self._world, self._patience, self._stack = world, patience, stack
+        self.heartbeat = heartbeat
         self.earlier_requests: Mapping[str, Sequence[float]] = {}
         self._clients: dict[tuple[str, str], ConsoleClient] = {}
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sync.core import lease, ledger
+from sync.core.lease import Claim
 from sync.core.ledger import RunIdentity
 from sync.core.plan import Refusal
 from sync.edges.settings import endpoint
 from sync.edges.warehouse import Session
-from sync.errors import ConfigError, DeliveryError, RefusedError, StatsigSyncError, WarehouseError
+from sync.errors import ConfigError, DeliveryError, RefusedError, StatsigSyncError, StoppedError, WarehouseError
 from sync.run.gather import check_ledgers
 from sync.run.world import World
 from sync.spec.model import Sync
@@ -46,14 +47,22 @@ class Term:
     wait_seconds: float = 0.0
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass
 class Lease:
-    """The syncs that one run holds; each until its run has ended, or until nothing was heard for a while."""
+    """The syncs that one run holds; each until its run has ended, or until nothing was heard for a while.
+
+    ``should_stop`` is asked while the run waits or reads, before anything is sent.
+    """
 
     world: World
     run_id: str
     holder: str
     term: Term
+    should_stop: Callable[[], bool] = _never
     _expires: dict[str, dt.datetime] = field(default_factory=dict)
     _identities: dict[str, RunIdentity] = field(default_factory=dict)
 
@@ -71,6 +80,12 @@ class Lease:
                 self.world.graph.invocation_id,
             )
         return self._identities[sync.name]
+
+    def follow(self, world: World) -> None:
+        """Goes on with a world whose artifacts are newer: the lines from now on name their dbt invocation."""
+        self.world = world
+        invocation = world.graph.invocation_id
+        self._identities = {name: replace(run, dbt_invocation_id=invocation) for name, run in self._identities.items()}
 
     @contextlib.contextmanager
     def held(self, syncs: Sequence[Sync], ending: tuple[str, str]) -> Iterator[None]:
@@ -97,47 +112,56 @@ class Lease:
         self.release(*ending)
 
     def acquire(self, syncs: Sequence[Sync]) -> None:
-        """Takes all of the syncs or none. Raises ``RefusedError`` with who holds one."""
+        """Takes all of the syncs or none. Raises ``RefusedError`` with who holds one, or its segment."""
         deadline = self.world.clock.monotonic() + self.term.wait_seconds
         attempts = 0
         while (held := self._try(syncs)) is not None:
+            self._stop_where_asked()
+            run, claim = held
             attempts += 1
-            is_tie = attempts <= _ATTEMPTS_AT_A_TIE and held.since > self._now() - dt.timedelta(seconds=5)
+            is_tie = attempts <= _ATTEMPTS_AT_A_TIE and claim.since > self._now() - dt.timedelta(seconds=5)
             if not is_tie and self.world.clock.monotonic() >= deadline:
-                raise RefusedError(f"{held.sync_name}: {lease.held_message(held)}")
+                raise RefusedError(lease.held_message(run, claim))
             self.world.clock.sleep(random.uniform(0.5, 1.0) * (0.5 if is_tie else _POLL_SECONDS))  # noqa: S311
 
-    def _try(self, syncs: Sequence[Sync]) -> lease.Claim | None:
-        """Takes the syncs, or says who is in the way."""
+    def _try(self, syncs: Sequence[Sync]) -> tuple[RunIdentity, Claim] | None:
+        """Takes the syncs, or says who is in the way of which."""
         with self.world.warehouse.writing() as session:
-            identities = [self.identity(sync) for sync in syncs]
-            names = [run.sync_name for run in identities]
-            if held := self._held_by_others(session, names):
+            runs = [self.identity(sync) for sync in syncs]
+            if held := lease.first_conflict(self._held_by_others(session), runs):
                 return held
-            for run in identities:
+            for run in runs:
                 self.extend(session, run, "started", {})
             session.commit_so_far()
             # Only what is read after the own lines are committed counts.
-            held = self._held_by_others(session, names)
+            held = lease.first_conflict(self._held_by_others(session), runs)
         if held:
-            self.release("aborted", f"run {held.run_id} holds {held.sync_name}")
+            self.release("aborted", f"run {held[1].run_id} holds {held[1].sync_name}")
         return held
 
-    def _held_by_others(self, session: Session, names: Iterable[str]) -> lease.Claim | None:
-        wanted = {(self._identities[name].project, name) for name in names}
-        claims = [
-            lease.Claim(row[1], row[2], row[3] or "an unknown host", row[4], row[5])
-            for row in session.rows(
-                "select project, run_id, sync_name, max(holder), min(logged_at), max(lease_expires_at)"
-                f" from {self.world.ledgers[ledger.RUN_LOG]}"
-                " group by project, run_id, sync_name"
-                " having max(lease_expires_at) is not null"
-                " and max(case when state in ('finished', 'failed', 'aborted') then 1 else 0 end) = 0"
-            )
-            if (row[0], row[2]) in wanted
-        ]
-        found = lease.others(claims, self.run_id, self._now())
-        return found[0] if found else None
+    def _held_by_others(self, session: Session) -> Sequence[Claim]:
+        """What other runs hold now."""
+        having = (
+            "having max(lease_expires_at) is not null"
+            " and max(case when state in ('finished', 'failed', 'aborted') then 1 else 0 end) = 0"
+        )
+        return lease.holding(self._claims(session, having, {}), self._now())
+
+    def _gone_on_since(self, session: Session, moment: dt.datetime) -> Sequence[Claim]:
+        """Other runs that were at work after this moment; one that was only refused has the one state ``aborted``."""
+        having = "having max(case when state <> 'aborted' and logged_at > $moment then 1 else 0 end) = 1"
+        return self._claims(session, having, {"moment": moment})
+
+    def _claims(self, session: Session, having: str, parameters: Mapping[str, object]) -> list[Claim]:
+        """The other runs that meet a condition."""
+        rows = session.rows(
+            "select run_id, sync_name, project, object, destination, coalesce(max(holder), 'an unknown host'),"
+            " min(logged_at), coalesce(max(lease_expires_at), max(logged_at))"
+            f" from {self.world.ledgers[ledger.RUN_LOG]} where run_id <> $run_id"
+            f" group by run_id, sync_name, project, object, destination {having}",
+            {"run_id": self.run_id, **parameters},
+        )
+        return [Claim(*row) for row in rows]
 
     def extend(self, session: Session, run: RunIdentity, state: str, more: dict[str, object]) -> None:
         """Writes a line of the run that says until when it holds its sync."""
@@ -146,23 +170,44 @@ class Lease:
         session.append(self.world.ledgers[ledger.RUN_LOG], ledger.frame(ledger.RUN_LOG, [line]))
         self._expires[run.sync_name] = expires
 
+    def heartbeat(self) -> None:
+        """Gives a sign of life when it is due, while no session of the warehouse is open.
+
+        Raises ``StoppedError`` where a signal has asked to stop, ``DeliveryError`` as ``keep``.
+        """
+        self._stop_where_asked()
+        if self._seconds_left() < self.term.lease_seconds * 2 / 3:
+            with self.world.warehouse.writing() as session:
+                self.keep(session)
+
+    def _stop_where_asked(self) -> None:
+        if self.should_stop():
+            raise StoppedError("stopped by a signal; nothing was sent.")
+
+    def _seconds_left(self) -> float:
+        return (min(self._expires.values()) - self._now()).total_seconds()
+
     def keep(self, session: Session) -> None:
         """Gives a sign of life for all syncs that are still held, when it is due.
 
-        Raises ``DeliveryError`` where a lease has ended meanwhile and another run has taken the sync; what
-        was appended before is kept, for it has happened.
+        Raises ``DeliveryError`` where a lease had ended meanwhile and another run has gone on with a sync, or
+        with its segment: what this run has read is old then. What was appended before is kept, for it has
+        happened.
         """
-        left = (min(self._expires.values()) - self._now()).total_seconds()
+        left = self._seconds_left()
         if left >= self.term.lease_seconds * 2 / 3:
             return
-        held = self._held_by_others(session, self._expires) if left <= 0 else None
-        if held:
-            session.commit_so_far()
-            raise DeliveryError(
-                f"{held.sync_name}: the lease ended while this run stood still; {lease.held_message(held)}"
-            )
-        for name in list(self._expires):
-            self.extend(session, self._identities[name], "running", {})
+        last_sign = min(self._expires.values()) - dt.timedelta(seconds=self.term.lease_seconds)
+        runs = [self._identities[name] for name in self._expires]
+        for run in runs:
+            self.extend(session, run, "running", {})
+        if left > 0:
+            return
+        # Only what is read after the own lines are committed counts.
+        session.commit_so_far()
+        others = [*self._held_by_others(session), *self._gone_on_since(session, last_sign)]
+        if overtaken := lease.first_conflict(others, runs):
+            raise DeliveryError(lease.overtaken_message(*overtaken))
 
     def end(self, session: Session, run: RunIdentity, state: str, more: dict[str, object]) -> None:
         """Writes the last line of a sync's run, which gives the sync back."""
@@ -178,6 +223,8 @@ class Lease:
         """Gives back every sync that is still held; each line says what this sync has to do with the error."""
 
         def ending(name: str) -> tuple[str, str]:
+            if isinstance(error, StoppedError):
+                return "aborted", str(error)
             own = own_message(name, error)
             return ("failed", own) if own else ("aborted", "another sync of this run stopped it")
 
@@ -192,6 +239,14 @@ class Lease:
                 state, message = ending(name)
                 self.end(session, self._identities[name], state, {"message": message})
 
+    def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Gives back the syncs that are refused, each with why, while the run goes on with the others."""
+        messages = {name: message for name, message in _by_sync(refusals).items() if name in self._expires}
+        if messages:
+            with self.world.warehouse.writing() as session:
+                for name, message in messages.items():
+                    self.end(session, self._identities[name], "aborted", {"message": message})
+
     def note_refusals(self, refusals: Sequence[Refusal], syncs: Sequence[Sync]) -> None:
         """Writes for syncs that were never held why they were refused.
 
@@ -199,9 +254,17 @@ class Lease:
         """
         by_name = {sync.name: sync for sync in syncs}
         with contextlib.suppress(StatsigSyncError), self.world.warehouse.writing() as session:
-            for name in dict.fromkeys(refusal.sync_name for refusal in refusals):
-                message = "\n".join(refusal.message for refusal in refusals if refusal.sync_name == name)
+            for name, message in _by_sync(refusals).items():
                 self.end(session, self.identity(by_name[name]), "aborted", {"message": message})
 
     def _now(self) -> dt.datetime:
         return ledger.naive_utc(self.world.clock.now())
+
+
+def _by_sync(refusals: Sequence[Refusal]) -> dict[str, str]:
+    """All that refuses a sync, by the sync's name."""
+    found: dict[str, str] = {}
+    for refusal in refusals:
+        before = f"{found[refusal.sync_name]}\n" if refusal.sync_name in found else ""
+        found[refusal.sync_name] = before + refusal.message
+    return found

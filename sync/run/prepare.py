@@ -69,7 +69,7 @@ def select(world: World, request: Request, needs_keys: bool) -> Selection:
     named(everything, request.allow_removals, "--allow-removals")
     if needs_keys and (faults := key_faults(syncs, world.environment)):
         raise ConfigError([*faults, *_relation_faults(world, syncs)])
-    refusals, warnings = _gate(world, request, syncs)
+    refusals, warnings = gate_refusals(world, request.gate, syncs)
     refused = {refusal.sync_name for refusal in refusals}
     return Selection(tuple(sync for sync in syncs if sync.name not in refused), everything, refusals, warnings)
 
@@ -91,11 +91,17 @@ def refuse(refusals: Sequence[Refusal]) -> NoReturn:
     raise RefusedError("\n".join(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals))
 
 
-def _gate(world: World, request: Request, syncs: Sequence[Sync]) -> tuple[tuple[Refusal, ...], tuple[str, ...]]:
-    if request.gate == "off":
+def refuse_all(syncs: Sequence[Sync], message: str) -> NoReturn:
+    """Ends the command for a reason that all of these syncs share: nothing was sent."""
+    refuse([Refusal(sync.name, message) for sync in syncs])
+
+
+def gate_refusals(world: World, mode: GateMode, syncs: Sequence[Sync]) -> tuple[tuple[Refusal, ...], tuple[str, ...]]:
+    """What the gate refuses in this mode, and what it only warns of."""
+    if mode == "off":
         return (), ()
     refusals = gate(syncs, world.graph, world.results())
-    if request.gate == "warn":
+    if mode == "warn":
         return (), tuple(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals)
     return refusals, ()
 
@@ -103,9 +109,14 @@ def _gate(world: World, request: Request, syncs: Sequence[Sync]) -> tuple[tuple[
 def make_plan(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Plan:
     """The plan of the selected syncs; its events are in the spool. What the guards refuse stands in it.
 
-    Raises ``ConfigError`` for faults between the configuration and the models, or the segments.
+    Raises ``ConfigError`` for faults between the configuration and the models, or the segments, and
+    ``RefusedError`` where dbt has run since the gate.
     """
     gathered = _gather(world, request, selection, spool, consoles)
+    if request.gate == "strict" and world.has_changed():
+        refuse_all(
+            selection.syncs, "dbt has run while the rows were read, so they may not be those that it proved. Run again."
+        )
     allowed = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     plan = decide(_adopt(world, gathered, consoles), allowed)
     return replace(

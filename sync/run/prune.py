@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sync.core import ledger, sql
 from sync.core.columns import Column
@@ -15,24 +16,46 @@ from sync.core.event_sql import resolve
 from sync.edges.warehouse import Session
 from sync.run.gather import check_relations, source
 from sync.run.lease import Lease, Term
+from sync.run.prepare import GateMode, gate_refusals, refuse
 from sync.run.world import World, all_syncs
 from sync.spec.model import EventConfig, Sync
 
 
-def prune(world: World, older_than: dt.timedelta, holder: str, term: Term) -> Mapping[str, int]:
-    """Deletes lines older than this; returns the number of lines per ledger.
+@dataclass(frozen=True)
+class PruneRequest:
+    """What the command line asks of ``prune``: the least age of what is deleted, and the gate."""
 
-    Events are forgotten only when their key is in the model no more. Raises ``RefusedError`` while a run
-    holds a sync.
+    older_than: dt.timedelta
+    gate: GateMode = "strict"
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The number of lines that were deleted, per ledger, and what the gate warns of."""
+
+    deleted: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+def prune(world: World, request: PruneRequest, holder: str, term: Term) -> Pruned:
+    """Deletes old lines.
+
+    Events are forgotten only when their key is in the model no more, so a model that is half built would
+    make their next run send them again. Raises ``RefusedError`` where dbt's last build did not prove one,
+    and while a run holds a sync.
     """
     syncs = all_syncs(world.graph)
+    events = [sync for sync in syncs if isinstance(sync.config, EventConfig)]
+    refusals, warnings = gate_refusals(world, request.gate, events)
+    if refusals:
+        refuse(refusals)
     lease = Lease(world, world.new_id(), holder, term)
     with world.warehouse.reading() as session:
         columns = check_relations(world, syncs, session)
     with lease.held(syncs, ("finished", "prune")):
-        before = ledger.naive_utc(world.clock.now() - older_than)
+        before = ledger.naive_utc(world.clock.now() - request.older_than)
         with world.warehouse.writing() as session:
-            return _delete(world, session, syncs, columns, before)
+            return Pruned(_delete(world, session, syncs, columns, before), warnings)
 
 
 def _delete(
@@ -66,7 +89,11 @@ def _delete(
 
 
 def _forget_events(world: World, session: Session, sync: Sync, columns: tuple[Column, ...], before: dt.datetime) -> int:
-    """Forgets events that were accepted and whose key the model does not have any more."""
+    """Forgets events that were accepted and whose key the model does not have any more.
+
+    Where the model has no row at all, none is forgotten: that is a source that was not loaded more often
+    than a truth.
+    """
     found = source(world, sync, columns)
     assert isinstance(sync.config, EventConfig)  # noqa: S101 - narrows the type
     key = sql.text_form(resolve(sync.config, columns).unique_key)
@@ -74,7 +101,8 @@ def _forget_events(world: World, session: Session, sync: Sync, columns: tuple[Co
         world.ledgers[ledger.CHANGELOG],
         "logged_at < $before and sync_name = $sync_name and operation in ('log', 'skip')"
         f" and batch_id in (select batch_id from {world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
-        f" and key not in (select {key} from {found.relation} where {key} is not null)",
+        f" and key not in (select {key} from {found.relation} where {key} is not null)"
+        f" and exists (select 1 from {found.relation})",
         {"before": before, "sync_name": sync.name},
     )
 

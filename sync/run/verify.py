@@ -78,10 +78,10 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> tuple[Verifi
     syncs = _segment_syncs(world, request)
     if faults := key_faults(syncs, world.environment):
         raise ConfigError(faults)
-    lease = Lease(world, world.new_id(), manner.holder, manner.term)
+    lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     with ExitStack() as stack:
         stack.enter_context(lease.held(syncs, ("finished", "verify")))
-        consoles = Consoles(world, manner.patience, stack)
+        consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
         compared = _compare(world, syncs, consoles, request.counts_only)
         _log(world, lease, compared)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sync.core import ledger
 from sync.core.clock import Clock
 from sync.core.graph import BuildResults, Graph
 from sync.core.sql import is_relation
-from sync.edges.artifacts import read_graph, read_results
+from sync.edges.artifacts import Stamp, read_graph, read_results, stamp
 from sync.edges.profiles import find_profiles_file, read_profile, read_project
 from sync.edges.warehouse import Warehouse, open_warehouse
 from sync.errors import ConfigError, Fault
@@ -35,11 +35,13 @@ class World:
     """Everything that stays the same during a run.
 
     ``ledgers`` maps the ledgers' names to their relations; ``results_file`` is read only where the gate
-    asks.
+    asks. ``stamps`` tells the artifacts from those that a later dbt command writes in their place.
     """
 
     graph: Graph
+    manifest_file: Path
     results_file: Path
+    stamps: tuple[Stamp, Stamp]
     warehouse: Warehouse
     ledgers: Mapping[str, str]
     environment: Mapping[str, str]
@@ -49,6 +51,16 @@ class World:
     def results(self) -> BuildResults:
         """What the last dbt invocation said."""
         return read_results(self.results_file)
+
+    def has_changed(self) -> bool:
+        """Whether dbt has written another manifest or other results since this world was opened."""
+        return self.stamps != (stamp(self.manifest_file), stamp(self.results_file))
+
+    def refreshed(self) -> World:
+        """The world with the artifacts that are there now. Raises ``ConfigError`` where they cannot be read."""
+        stamps = (stamp(self.manifest_file), stamp(self.results_file))
+        graph = read_graph(self.manifest_file)
+        return replace(self, graph=graph, stamps=stamps, ledgers=_ledger_relations(graph))
 
     def relation(self, sync: Sync) -> str:
         """The relation that a sync reads."""
@@ -70,13 +82,18 @@ def _checked_relation(relation: str) -> str:
 def open_world(location: Location, environment: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> World:
     """Reads the project, its artifacts and its profile. Nothing is connected to yet."""
     project = read_project(location.project_dir, environment)
-    graph = read_graph(location.manifest or project.target_path / "manifest.json")
+    manifest_file = location.manifest or project.target_path / "manifest.json"
+    results_file = location.run_results or project.target_path / "run_results.json"
+    stamps = (stamp(manifest_file), stamp(results_file))
+    graph = read_graph(manifest_file)
     profiles_file = find_profiles_file(location.profiles_dir, project, environment)
     profile = read_profile(profiles_file, project.profile, location.target, environment)
     warehouse = open_warehouse(profile.file, profile.output, clock)
     return World(
         graph,
-        location.run_results or project.target_path / "run_results.json",
+        manifest_file,
+        results_file,
+        stamps,
         warehouse,
         _ledger_relations(graph),
         environment,

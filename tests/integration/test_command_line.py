@@ -193,6 +193,8 @@ def test_keep_going_runs_what_nothing_refuses_and_still_ends_with_3(shop: Projec
     report = shop.run("--keep-going", expect=3)
     assert [one["sync_name"] for one in report["results"]] == ["shop_views", "shop_visits"]
     assert (len(arrived.events()), arrived.ids("people")) == (6, {"eve"})
+    ((why,),) = shop.rows("select max_by(message, started_at) from statsig_sync_runs where sync_name = 'people'")
+    assert "on_first_run is refuse" in why
 
 
 def test_rows_that_are_refused_before_sending_are_warnings_unless_fail_on_rejects(shop: Project) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
 import yaml
 
+from sync.core.delivery import Patience
 from sync.errors import RefusedError
+from sync.run.commands import plan
+from sync.run.prepare import Request
 from tests.integration.harness import PACKAGE, Project, dbt
-from tests.integration.in_process import command_here, run_here, run_still
+from tests.integration.in_process import StillClock, command_here, run_here, run_still, world_of
 from tests.integration.stand_in import StandIn
 
 MODEL = f"model.{PACKAGE}."
@@ -195,6 +199,30 @@ def test_artifacts_of_two_invocations_prove_nothing_together(project: Project, a
     assert project.artifact("manifest")["metadata"]["invocation_id"] in message
     assert "Run dbt build again" in message
     assert arrived.requests() == []
+
+
+class _BuildsMeanwhile(StillClock):
+    """Lets dbt run while the rows are read: the time is asked for then."""
+
+    project: Project
+
+    def now(self) -> dt.datetime:
+        edit_results(self.project, which="compile")
+        return super().now()
+
+
+def test_rows_that_dbt_may_have_built_anew_since_the_gate_are_not_sent(project: Project, arrived: StandIn) -> None:
+    visits(project, "visits")
+    arrived.put_segment("people", "ann")
+    project.table("people", "select 'ann' as user_id")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    clock = _BuildsMeanwhile()
+    clock.project = project
+    with pytest.raises(RefusedError, match="dbt has run while the rows were read"):
+        plan(world_of(project, clock), Request(), Patience())
+    assert arrived.requests() == []
+    edit_results(project, which="build")
+    assert plan(world_of(project, clock), Request(gate="off"), Patience()).refusals == ()
 
 
 def test_with_the_real_dbt_a_failing_data_test_stops_the_sync_and_a_later_compile_too(

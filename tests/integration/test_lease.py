@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from sync.cli import printing
 from sync.core.delivery import Patience
+from sync.core.plan import SyncPlan
+from sync.errors import DeliveryError, RefusedError, StoppedError
 from sync.run.commands import Manner, run
 from sync.run.lease import Term
 from sync.run.prepare import Request
 from tests.integration.harness import Project
-from tests.integration.in_process import StillClock, command_here, world_of
+from tests.integration.in_process import StillClock, command_here, run_still, world_of
 from tests.integration.stand_in import CHANGE_IDS, StandIn
 
 
@@ -142,6 +145,149 @@ def test_a_run_that_takes_longer_than_its_lease_renews_it(project: Project, arri
     ((renewals,),) = project.rows("select count(distinct lease_expires_at) from statsig_run_log")
     assert renewals > 1
     assert uuid.UUID(project.rows("select max(run_id) from statsig_run_log")[0][0])
+
+
+@dataclass
+class _OtherRunClock(StillClock):
+    """Lets something else happen the first time that someone waits."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.meanwhile is not None:
+            happen, self.meanwhile = self.meanwhile, None
+            happen()
+
+
+def manner_of(observer: Any = None, **term: float) -> Manner:
+    quiet = printing.observer(io.StringIO(), quiet=True)
+    return Manner(Patience(), Term(**term), "a test", lambda: False, observer or quiet)
+
+
+@pytest.fixture
+def visits(project: Project) -> Project:
+    """More events than go out in one wave."""
+    project.table("visits", "select range as id, 'u' || range as user_id from range(12000)")
+    project.sync("visits", "visits", {"object": "events", "unique_key": "id", "event_name": "visit"})
+    return project
+
+
+def test_a_run_that_stood_still_while_another_went_on_sends_nothing_more(visits: Project, arrived: StandIn) -> None:
+    clock = StillClock()
+
+    class _StandsStill(printing.QuietObserver):
+        def accepted(self, plan: SyncPlan, keys: int) -> None:
+            if not clock.elapsed:
+                clock.elapsed = 2_000
+                assert run_still(visits, clock).exit_code == 0
+
+    with pytest.raises(DeliveryError, match="went on meanwhile"):
+        run(world_of(visits, clock), Request(), manner_of(_StandsStill(io.StringIO())))
+    # The wave that had just gone out was in doubt for the other run; all else arrived once.
+    assert len(arrived.events()) == 12_000 + 4_000
+    assert run_still(visits, clock).result.planned == 0
+    (row,) = visits.rows("select message from statsig_sync_runs where state = 'failed'")
+    assert "went on meanwhile" in row[0]
+
+
+def test_a_run_that_reads_for_longer_than_its_lease_notices_that_another_went_on(
+    visits: Project, arrived: StandIn
+) -> None:
+    arrived.put_segment("people", "ann")
+    visits.table("people", "select 'ann' as user_id")
+    visits.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    arrived.fault("status", call="GET */id_list", status=429, retry_after=200)
+    clock = _OtherRunClock(meanwhile=lambda: run_still(visits, clock, select=("visits",)))
+    with pytest.raises(DeliveryError, match="went on meanwhile"):
+        run(world_of(visits, clock), Request(), manner_of(lease_seconds=100))
+    assert len(arrived.events()) == 12_000
+
+
+def test_a_run_that_stood_still_alone_goes_on(people: Project, arrived: StandIn) -> None:
+    arrived.fault("status", call="GET */id_list", status=429, retry_after=200)
+    results = run(world_of(people, StillClock()), Request(), manner_of(lease_seconds=100)).results
+    assert [one.state for one in results] == ["finished", "finished"]
+
+
+def test_a_run_that_reads_a_long_list_renews_its_lease(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people", *(f"u{number}" for number in range(3_500)))
+    arrived.fault("status", call="GET */id_list", status=429, retry_after=40, count=4)
+    project.table("people", "select 'ann' as user_id")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "add"})
+    clock = _WatchingClock(project=project)
+    (result,) = run(world_of(project, clock), Request(), manner_of(lease_seconds=200)).results
+    assert (result.accepted, sum(clock.pauses) >= 160, clock.lapsed) == (1, True, 0)
+
+
+def test_two_syncs_that_write_one_segment_are_not_at_work_at_the_same_time(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("held")
+    for name, mode in (("adds", "add"), ("removes", "remove")):
+        project.table(name, f"select '{name}' as user_id")
+        project.sync(name, name, {"object": "segment", "segment_id": "held", "mode": mode})
+    arrived.processing_seconds(3600)
+    first = started(project, "--select", "adds")
+    until_updating(arrived, "held")
+    refused = project.command("run", "--select", "removes")
+    assert refused.returncode == 3
+    assert "removes: another run of adds, which writes the same segment, is under way" in refused.stderr
+    arrived.processing_seconds(0)
+    ended(first)
+
+
+@pytest.mark.parametrize("is_good", [True, False], ids=["passed", "failed"])
+def test_a_run_that_waited_goes_by_what_dbt_has_built_meanwhile(
+    people: Project, arrived: StandIn, is_good: bool
+) -> None:
+    def build() -> None:
+        people.table("people", "select 'bob' as user_id")
+        for name in ("manifest", "run_results"):
+            artifact = people.artifact(name)
+            artifact["metadata"]["invocation_id"] = "the next build"
+            people.write_artifact(name, artifact)
+        people.test("is_good", "people", "pass" if is_good else "fail")
+
+    clock = _OtherRunClock(meanwhile=build)
+    hold(people, clock, seconds=1)
+    request, manner = Request(select=("held",)), manner_of(wait_seconds=60)
+    if is_good:
+        assert run(world_of(people, clock), request, manner).results[0].state == "finished"
+        assert arrived.ids("held") == {"bob"}
+        query = "select max_by(dbt_invocation_id, logged_at) from statsig_run_log where state = 'finished'"
+        assert people.rows(query) == [("the next build",)]
+    else:
+        with pytest.raises(RefusedError, match="is_good ended as 'fail'"):
+            run(world_of(people, clock), request, manner)
+        assert arrived.ids("held") == set()
+
+
+def hold(project: Project, clock: StillClock, seconds: float) -> None:
+    """Another run holds the sync ``held`` for so many seconds from now."""
+    now = clock.start.replace(tzinfo=None)
+    holder = "'another', 'held', 'sandbox', 'segment', 'held', 'started', 'there'"
+    project.execute(
+        "insert into statsig_run_log (run_id, sync_name, project, object, destination, state, holder, logged_at,"
+        f" lease_expires_at) values ({holder}, '{now - dt.timedelta(seconds=60)}',"
+        f" '{now + dt.timedelta(seconds=seconds)}')"
+    )
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["waiting", "reading"])
+def test_a_signal_ends_the_waiting_and_the_reading_before_anything_is_sent(
+    people: Project, arrived: StandIn, reads: bool
+) -> None:
+    clock = StillClock()
+    if reads:
+        arrived.fault("status", call="GET */id_list", status=429, retry_after=1)
+    else:
+        hold(people, clock, seconds=600)
+    manner = replace(manner_of(wait_seconds=3600), should_stop=lambda: bool(clock.pauses))
+    with pytest.raises(StoppedError, match="nothing was sent"):
+        run(world_of(people, clock), Request(select=("held",)), manner)
+    assert len(clock.pauses) == 1
+    assert arrived.sent_data() == 0
+    states = people.rows("select state, message from statsig_sync_runs where run_id <> 'another'")
+    assert states == ([("aborted", "stopped by a signal; nothing was sent.")] if reads else [])
 
 
 @pytest.mark.parametrize("option", ["--lease", "--wait"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.integration.harness import Project
 from tests.integration.stand_in import StandIn
 
@@ -36,6 +38,35 @@ def test_an_event_is_forgotten_only_when_the_model_has_it_no_more(project: Proje
     assert project.rows("select key from statsig_changelog") == [("3",)]
     project.run()
     assert len(arrived.events()) == 4
+
+
+@pytest.mark.parametrize("status", ["error", "skipped", None])
+def test_nothing_is_forgotten_by_a_model_that_was_not_built(
+    project: Project, arrived: StandIn, status: str | None
+) -> None:
+    orders(project, 1, 2)
+    project.run()
+    project.execute(*_AGED)
+    orders(project, 3)
+    project.set_status("model.statsig_sync.orders", status)
+    (error,) = prune(project, "--older-than", "180d", expect=3)["errors"]
+    assert "orders: model orders" in error
+    (warning,) = prune(project, "--older-than", "99999", "--gate", "warn")["warnings"]
+    assert "orders: model orders" in warning
+    orders(project, 1, 2, 3)
+    project.run()
+    assert len(arrived.events()) == 3
+
+
+def test_nothing_is_forgotten_by_a_model_without_a_row(project: Project, arrived: StandIn) -> None:
+    orders(project, 1, 2)
+    project.run()
+    project.execute(*_AGED)
+    orders(project)
+    assert prune(project, "--older-than", "180d")["deleted"]["statsig_changelog"] == 0
+    orders(project, 1, 2)
+    project.run()
+    assert len(arrived.events()) == 2
 
 
 def test_lines_that_are_younger_stay(project: Project) -> None:

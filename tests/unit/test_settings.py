@@ -232,9 +232,12 @@ def test_all_wrong_addresses_and_keys_are_reported_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost"])
-def test_a_stand_in_on_this_machine_is_never_taken_for_the_real_project(url: str) -> None:
-    assert endpoint(events(), {**KEYS, "STATSIG_EVENTS_URL": url}).project == "sandbox"
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://localhost", "https://localhost:8191", "http://statsig-sandbox:8191"]
+)
+def test_a_stand_in_is_never_taken_for_the_real_project(url: str) -> None:
+    environment = {**KEYS, "STATSIG_EVENTS_URL": url, "STATSIG_ALLOW_HTTP": "1"}
+    assert endpoint(events(), environment).project == "sandbox"
 
 
 def texts_of(value: Any) -> list[str]:
