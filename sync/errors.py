@@ -7,7 +7,7 @@
     ├── RefusedError         exit 3  a gate or a guard said no; nothing was sent
     ├── DeliveryError        exit 1  something could not be delivered
     ├── StoppedError         exit 1  a signal asked to stop before anything was sent
-    └── WarehouseError       exit 1  the warehouse could not be opened, read or written
+    └── WarehouseError       exit 1  the warehouse, or a temporary file, could not be opened, read or written
 
 Expected failures of a request are values (``sync.core.delivery.Outcome``), not exceptions.
 """
@@ -71,6 +71,6 @@ class StoppedError(StatsigSyncError):
 
 
 class WarehouseError(StatsigSyncError):
-    """The warehouse could not be opened, read or written."""
+    """The warehouse, or a temporary file, could not be opened, read or written."""
 
     exit_code = 1

@@ -6,7 +6,7 @@ source as (
 
 ),
 
--- An outcome beats the claim, whatever the clocks say; on a tie of times what is certain beats what is in doubt.
+-- What is certain beats what is in doubt, and that the claim, whatever the clocks of the machines say.
 ranked as (
 
     select
@@ -14,15 +14,9 @@ ranked as (
         row_number() over (
             partition by batch_id
             order by
-                case when state = 'claimed' then 2 else 1 end,
+                case state when 'claimed' then 3 when 'unknown' then 2 else 1 end,
                 logged_at desc,
-                case state
-                    when 'accepted' then 1
-                    when 'rejected' then 2
-                    when 'unsent' then 3
-                    when 'unknown' then 4
-                    else 5
-                end
+                case state when 'accepted' then 1 when 'rejected' then 2 else 3 end
         ) as recency
     from source
 

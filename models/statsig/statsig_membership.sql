@@ -39,6 +39,8 @@ folded as (
             when accepted_add > accepted_remove and unknown_remove > accepted_add then 'uncertain'
             when accepted_add > accepted_remove then 'in'
             when unknown_add > accepted_remove then 'uncertain'
+            -- Nothing is sure of this id: it may be in the list without the ledgers' doing.
+            when accepted_remove = -1 and unknown_remove > -1 then 'uncertain'
             else 'out'
         end as status
     from last_requests

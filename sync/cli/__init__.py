@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        # An id that the terminal's encoding does not have must not end a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from sync.cli.command import execute  # noqa: PLC0415 - keeps ``import sync.cli`` free of side effects
 
     sys.exit(execute(sys.argv[1:] if arguments is None else arguments))

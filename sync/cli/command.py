@@ -10,12 +10,12 @@ import socket
 import sys
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sync.cli.arguments import parser
-from sync.core.delivery import Patience
+from sync.core.delivery import Patience, never
 from sync.errors import ConfigError, StatsigSyncError
 
 
@@ -52,7 +52,7 @@ def _report_error(options: argparse.Namespace, error: Exception, code: int) -> i
     return code
 
 
-def _world(options: argparse.Namespace) -> Any:
+def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never) -> Any:
     # The warehouse's libraries are slow to import: not before the arguments are known to be good.
     from sync.edges.clock import SystemClock  # noqa: PLC0415
     from sync.run.world import Location, open_world  # noqa: PLC0415
@@ -60,7 +60,7 @@ def _world(options: argparse.Namespace) -> Any:
     location = Location(
         options.project_dir, options.profiles_dir, options.target, options.manifest, options.run_results
     )
-    return open_world(location, os.environ, SystemClock(), lambda: uuid.uuid4().hex)
+    return open_world(location, os.environ, SystemClock(should_stop), lambda: uuid.uuid4().hex)
 
 
 def _request(options: argparse.Namespace) -> Any:
@@ -85,16 +85,16 @@ def _term(options: argparse.Namespace) -> Any:
     return Term(options.lease, options.wait)
 
 
-def _patience(options: argparse.Namespace) -> Patience:
-    return Patience(attempts=options.max_attempts, total_seconds=options.max_seconds)
+def _patience(options: argparse.Namespace, should_stop: Callable[[], bool] = never) -> Patience:
+    return Patience(attempts=options.max_attempts, total_seconds=options.max_seconds, should_stop=should_stop)
 
 
-def _manner(options: argparse.Namespace) -> Any:
+def _manner(options: argparse.Namespace, should_stop: Callable[[], bool]) -> Any:
     from sync.cli import printing  # noqa: PLC0415
     from sync.run.commands import Manner  # noqa: PLC0415
 
     observer = printing.observer(sys.stderr, quiet=options.json)
-    return Manner(_patience(options), _term(options), _holder(), _Stop(), observer)
+    return Manner(_patience(options, should_stop), _term(options), _holder(), should_stop, observer)
 
 
 def _print_json(options: argparse.Namespace, code: int, more: dict[str, Any]) -> None:
@@ -133,7 +133,8 @@ def _run(options: argparse.Namespace) -> int:
     from sync.cli import printing  # noqa: PLC0415
     from sync.run.commands import run  # noqa: PLC0415
 
-    report = run(_world(options), _request(options), _manner(options))
+    stop = _Stop()
+    report = run(_world(options, stop), _request(options), _manner(options, stop))
     code = printing.exit_code(report, options.fail_on_rejects)
     if options.json:
         _print_json(options, code, printing.report_summary(report))
@@ -147,7 +148,8 @@ def _verify(options: argparse.Namespace) -> int:
     from sync.run.verify import VerifyRequest, verify  # noqa: PLC0415
 
     request = VerifyRequest(options.select, options.counts_only, options.repair, options.allow_removals)
-    verified = verify(_world(options), request, _manner(options))
+    stop = _Stop()
+    verified = verify(_world(options, stop), request, _manner(options, stop))
     code = 0 if all(one.is_right for one in verified) else 1
     if options.json:
         _print_json(options, code, {"segments": [asdict(one) for one in verified]})

@@ -49,6 +49,11 @@ def print_plan(plan: Plan) -> None:
         print(f"Statsig's rate limits on ID lists make this take {plan.seconds:,} s at the least.")
 
 
+def printable(text: str) -> str:
+    """Text of data or of Statsig's with what would steer a terminal, or turn a line around, escaped."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def _headline(plan: SyncPlan) -> str:
     if isinstance(plan, SegmentPlan):
         return f"{plan.sync.name}: {plan.facts.config.mode} segment {plan.sync.destination}"
@@ -66,7 +71,10 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
             *_samples("add", plan.change.adds.head(3).to_list(), len(plan.change.adds)),
         ]
     else:
-        lines = [f"{plan.keys:,} of {plan.rows_read:,} rows to send", *(f"  {sample}" for sample in plan.samples)]
+        lines = [
+            f"{plan.keys:,} of {plan.rows_read:,} rows to send",
+            *(f"  {printable(sample)}" for sample in plan.samples),
+        ]
         if plan.skipped:
             lines.append(f"{plan.skipped:,} events left out by backfill, for good")
     requests = [f"{plan.requests:,} request(s)"] if plan.requests else ["nothing to send"]
@@ -74,7 +82,7 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
 
 
 def _samples(operation: str, ids: list[str], count: int) -> list[str]:
-    return [f"{count:,} to {operation}, such as {', '.join(ids)}"] if count else []
+    return [f"{count:,} to {operation}, such as {printable(', '.join(ids))}"] if count else []
 
 
 def _rejected(plan: SyncPlan) -> dict[tuple[str, str], int]:
@@ -120,7 +128,7 @@ def _result_line(result: SyncResult) -> str:
     ]
     said = f"{result.accepted:,} of {result.planned:,} delivered" if result.planned else "nothing to send"
     parts = [f"{result.sync_name}: {result.state}, {said}", *counts]
-    message = f". {result.message[0].upper()}{result.message[1:]}" if result.message else ""
+    message = f". {result.message[0].upper()}{printable(result.message[1:])}" if result.message else ""
     return ", ".join(parts) + message
 
 
@@ -129,7 +137,7 @@ def print_verified(verified: Sequence[Verified]) -> None:
     for one in verified:
         print(f"{one.sync_name}: segment {one.segment_id}: {_difference(one)}")
         if one.samples:
-            print(f"  such as {', '.join(one.samples)}; all of them are in statsig_drift_log")
+            print(f"  such as {printable(', '.join(one.samples))}; all of them are in statsig_drift_log")
         if one.repair is not None:
             print(f"  repair: {_result_line(one.repair)}")
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -68,7 +68,7 @@ class Outcome:
     state: State
     http_status: int | None
     message: str | None
-    attempts: int = 1
+    attempts: int = 0
     elapsed_ms: int = 0
     should_split: bool = False
     data: Any = None
@@ -166,14 +166,26 @@ def retry_after_seconds(header: str, now: dt.datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
+def never() -> bool:
+    """Asks nobody to stop."""
+    return False
+
+
 @dataclass(frozen=True)
 class Patience:
-    """How long to try: attempts per request, seconds for all of them, and seconds per attempt."""
+    """How long to try: attempts per request, seconds for all of them, and seconds per attempt.
+
+    No attempt begins where ``should_stop`` says so.
+    """
 
     attempts: int = 8
     total_seconds: float = 300.0
     connect_seconds: float = 10.0
     read_seconds: float = 60.0
+    should_stop: Callable[[], bool] = never
+
+
+STOPPED = Verdict(Outcome(State.UNSENT, None, "stopped before it was sent"), may_retry=False, in_doubt=False)
 
 
 def overall(last: Outcome, doubts: Sequence[Outcome]) -> Outcome:

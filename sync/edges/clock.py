@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Callable
+
+from sync.core.delivery import never
+
+_NAP_SECONDS = 0.25
 
 
 class SystemClock:
-    """``sync.core.clock.Clock`` for real."""
+    """``sync.core.clock.Clock`` for real; waiting ends early where ``should_stop`` says so."""
+
+    def __init__(self, should_stop: Callable[[], bool] = never) -> None:
+        self._should_stop = should_stop
 
     def now(self) -> dt.datetime:
         """The time in UTC."""
@@ -18,5 +26,7 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
-        time.sleep(seconds)
+        """Waits, in short naps: a signal does not end a sleep by itself, and only one thread hears of it."""
+        end = time.monotonic() + seconds
+        while not self._should_stop() and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP_SECONDS))

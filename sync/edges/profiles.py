@@ -29,9 +29,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class Project:
-    """A dbt project: its folder, the profile that it names, and the folder of its artifacts."""
+    """A dbt project: its folder, its name, the profile that it names, and the folder of its artifacts."""
 
     folder: Path
+    name: str
     profile: str
     target_path: Path
 
@@ -45,7 +46,7 @@ def read_project(folder: Path, environment: Mapping[str, str]) -> Project:
         raise ConfigError([Fault(str(file), "", "profile", "is missing; name the profile of the warehouse.")])
     configured = _rendered(file, found.get("target-path"), environment)
     target_path = environment.get("DBT_TARGET_PATH") or configured or "target"
-    return Project(folder, profile, folder / str(target_path))
+    return Project(folder, str(found.get("name") or ""), profile, folder / str(target_path))
 
 
 def find_profiles_file(profiles_dir: Path | None, project: Project, environment: Mapping[str, str]) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sync.core.addresses import is_loopback
 from sync.errors import ConfigError, Fault
 from sync.spec.model import EventConfig, Sync
 from sync.spec.statsig import (
@@ -118,7 +118,7 @@ def project_name(url: str, api_key_env: str | None) -> str:
     A stand-in is never taken for the real service: what was sent to one was not sent to the other. Statsig
     itself is reached over https only, so plain http stands for a stand-in on whatever host.
     """
-    base = "sandbox" if _is_loopback(url) or urlsplit(url).scheme == "http" else "statsig"
+    base = "sandbox" if is_loopback(url) or urlsplit(url).scheme == "http" else "statsig"
     return f"{base}:{api_key_env}" if api_key_env else base
 
 
@@ -166,16 +166,6 @@ def _url_problem(url: str, environment: Mapping[str, str]) -> str | None:
         return "is not an address; write one such as https://statsigapi.net."
     if parts.username or parts.password or parts.query or parts.fragment:
         return "holds more than a scheme, a host, a port and a path; keys have variables of their own."
-    if parts.scheme == "http" and not _is_loopback(url) and environment.get(ALLOW_HTTP_VARIABLE) != "1":
+    if parts.scheme == "http" and not is_loopback(url) and environment.get(ALLOW_HTTP_VARIABLE) != "1":
         return f"is plain http, which would show the key to the network. Use https, or set {ALLOW_HTTP_VARIABLE}=1."
     return None
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sync.errors import WarehouseError
+
 _Record = TypeVar("_Record")
 
 
@@ -23,10 +25,17 @@ class Spool:
         self._starts = [0]
 
     def write(self, record: Any) -> int:
-        """Appends a record; returns its number."""
+        """Appends a record; returns its number. Raises ``WarehouseError`` where there is no room for it."""
         encoded = msgspec.msgpack.encode(record)
-        self._file.seek(self._starts[-1])
-        self._file.write(encoded)
+        try:
+            self._file.seek(self._starts[-1])
+            self._file.write(encoded)
+            self._file.flush()
+        except OSError as error:
+            raise WarehouseError(
+                f"what waits to be sent could not be written to the temporary folder {tempfile.gettempdir()}: "
+                f"{error.strerror}. Make room there, or name another folder with TMPDIR."
+            ) from error
         self._starts.append(self._starts[-1] + len(encoded))
         return len(self._starts) - 2
 

@@ -12,16 +12,18 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 import tenacity
 from pyrate_limiter import InMemoryBucket, Rate, RateItem
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError, SSLError
 
 from sync import __version__
+from sync.core.addresses import is_loopback
 from sync.core.clock import Clock
-from sync.core.delivery import Answer, Outcome, Patience, State, Verdict, judge, overall
+from sync.core.delivery import STOPPED, Answer, Outcome, Patience, State, Verdict, judge, overall
 from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS, MAX_IDS_PER_REQUEST
 
 _CONSOLE_API_VERSION = "20240601"
@@ -50,7 +52,15 @@ class Connection:
         self._url, self._clock, self._patience = url, clock, patience
         self._key = key_header[1]
         self._session = requests.Session()
-        self._session.headers.update({"User-Agent": f"statsig-sync/{__version__}", key_header[0]: key_header[1]})
+        self._session.headers.update(
+            {
+                "User-Agent": f"statsig-sync/{__version__}",
+                "Accept-Encoding": "gzip",
+                key_header[0]: key_header[1],
+            }
+        )
+        # What is meant for this machine must not leave it by a proxy, least of all with the key in plain http.
+        self._proxies = {"no_proxy": urlsplit(url).hostname or ""} if is_loopback(url) else None
         self._session.auth = _no_auth
         self._session.cookies.set_policy(_NoCookies())
         adapter = HTTPAdapter(pool_maxsize=32, max_retries=0)
@@ -60,15 +70,18 @@ class Connection:
     def request(self, call: Call) -> Outcome:
         """The outcome of a call over all its attempts. Waiting for the own rate limits does not cost patience."""
         started = self._clock.monotonic()
-        held_up = 0.0
+        held_up, attempts = 0.0, 0
         doubts: list[Outcome] = []
 
         def attempt() -> Verdict:
-            nonlocal held_up
+            nonlocal held_up, attempts
             begun = self._clock.monotonic()
             if call.before_attempt is not None:
                 call.before_attempt()
             held_up += self._clock.monotonic() - begun
+            if self._patience.should_stop():
+                return STOPPED
+            attempts += 1
             verdict = judge(self._send(call), self._clock.now())
             if verdict.in_doubt:
                 doubts.append(verdict.outcome)
@@ -92,7 +105,7 @@ class Connection:
         outcome = overall(verdict.outcome, doubts)
         return replace(
             outcome,
-            attempts=int(retrying.statistics["attempt_number"]),
+            attempts=attempts,
             elapsed_ms=round((self._clock.monotonic() - started) * 1000),
             message=outcome.message.replace(self._key, "[key hidden]") if outcome.message else None,
             pause_seconds=verdict.pause_seconds,
@@ -109,20 +122,23 @@ class Connection:
                 data=body if call.body else None,
                 headers=call.headers,
                 timeout=timeout,
+                proxies=self._proxies,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 # Hidden before anything is cut out of it: a part of the key would not be found any more.
                 answer = self._read(response).replace(self._key.encode(), b"[key hidden]")
                 return Answer(response.status_code, answer, response.headers.get("Retry-After"))
-        except requests.RequestException as error:
+        except Exception as error:
+            # Answers that are no HTTP leave the libraries as whatever went wrong in them, such as a ValueError.
             return Answer(None, failure=_failure(error, body.is_taken), was_written=body.is_taken)
 
     def _read(self, response: requests.Response) -> bytes:
+        """The body, as it comes: a read never waits for more than what is there, so that the deadline holds."""
         deadline = self._clock.monotonic() + self._patience.read_seconds
         parts: list[bytes] = []
         size = 0
-        for part in response.iter_content(65536):
+        while part := response.raw.read1(65536, decode_content=True):
             parts.append(part)
             size += len(part)
             if size > _MAX_ANSWER_BYTES or self._clock.monotonic() > deadline:
@@ -191,14 +207,14 @@ class _Body:
 
 
 _FAILURES = (
-    (requests.exceptions.SSLError, "the server's certificate could not be verified, or TLS failed"),
+    ((requests.exceptions.SSLError, SSLError), "the server's certificate could not be verified, or TLS failed"),
     (requests.exceptions.ProxyError, "the proxy could not be reached"),
     (requests.exceptions.ConnectTimeout, "no connection within the time limit"),
-    (requests.exceptions.ReadTimeout, "no answer within the time limit"),
+    ((requests.exceptions.ReadTimeout, ReadTimeoutError), "no answer within the time limit"),
 )
 
 
-def _failure(error: requests.RequestException, was_written: bool) -> str:
+def _failure(error: Exception, was_written: bool) -> str:
     """What went wrong, in plain words; never the library's text, which may hold an address with secrets."""
     for kind, message in _FAILURES:
         if isinstance(error, kind):
@@ -209,14 +225,14 @@ def _failure(error: requests.RequestException, was_written: bool) -> str:
 class RateLimit:
     """Waits so that no more requests go out than Statsig takes; one per key, shared by all syncs of a run."""
 
-    def __init__(self, rates: Sequence[tuple[int, int]], clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, rates: Sequence[tuple[int, int]], clock: Clock, should_stop: Callable[[], bool]) -> None:
+        self._clock, self._should_stop = clock, should_stop
         self._bucket = InMemoryBucket([Rate(count, seconds * 1000 + _LIMIT_MARGIN_MS) for count, seconds in rates])
 
     def wait(self) -> None:
-        """Returns when the next request may go out, and counts it."""
+        """Returns when the next request may go out, and counts it; at once where none is to go out any more."""
         item = RateItem("request", self._now())
-        while not self._bucket.put(item):
+        while not self._should_stop() and not self._bucket.put(item):
             self._clock.sleep(max(1, self._waiting(item)) / 1000)
             item = RateItem("request", self._now())
 
@@ -270,8 +286,8 @@ class ConsoleClient:
 
     def __init__(self, url: str, key: str, clock: Clock, patience: Patience) -> None:
         self._connection = Connection(url, ("STATSIG-API-KEY", key), clock, patience)
-        self._changes = RateLimit(CONSOLE_LIMITS, clock)
-        self._id_list_changes = RateLimit(ID_LIST_LIMITS, clock)
+        self._changes = RateLimit(CONSOLE_LIMITS, clock, patience.should_stop)
+        self._id_list_changes = RateLimit(ID_LIST_LIMITS, clock, patience.should_stop)
 
     def count_earlier(self, seconds_ago: Sequence[float]) -> None:
         """Counts id_list requests of earlier runs against the limits; seconds ago, oldest first."""

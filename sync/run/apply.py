@@ -13,7 +13,7 @@ from sync.core.events import Event, RejectedRow, request_body
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, Fault
+from sync.errors import ConfigError, DeliveryError, Fault
 from sync.run.consoles import Consoles, look_up_segment, segment_fault
 from sync.run.deliver import Ending, Parcel, Route, deliver
 from sync.run.journal import Journal, Sequences, Settled
@@ -24,6 +24,7 @@ from sync.spec.statsig import MAX_IDS_PER_REQUEST
 if TYPE_CHECKING:
     from sync.edges.statsig import ConsoleClient
 
+_STOPPED = "stopped by a signal; the next run goes on from here."
 # Event requests that go out side by side. Their claims are written together, so this is also how many
 # batches a process that dies can leave in doubt.
 _EVENT_WAVE = 8
@@ -90,13 +91,15 @@ class Applier:
         """
         missing = set(_look_up(plan, self.consoles))
         results = self._end_idle([one for one in plan.syncs if is_idle(one)])
-        for one in plan.syncs:
+        # All begin before the first sends: what was found in a list comes before what is changed there.
+        journals = [self._begin(one) for one in plan.syncs if one.sync.name not in results]
+        for journal in journals:
             if should_stop():
                 break
-            if one.sync.name not in results:
-                observer.started(one)
-                results[one.sync.name] = self._apply(one, missing, (should_stop, observer))
-                observer.ended(results[one.sync.name])
+            observer.started(journal.plan)
+            result = self._apply(journal, missing, (should_stop, observer))
+            results[result.sync_name] = result
+            observer.ended(result)
         return tuple(results[one.sync.name] for one in plan.syncs if one.sync.name in results)
 
     def _end_idle(self, plans: Sequence[SyncPlan]) -> dict[str, SyncResult]:
@@ -109,13 +112,25 @@ class Applier:
                 journal.end(session, "finished", None)
         return {journal.run.sync_name: _result(journal, "finished", None) for journal in journals}
 
-    def _apply(self, plan: SyncPlan, missing: set[Missing], manner: Manner) -> SyncResult:
+    def _begin(self, plan: SyncPlan) -> Journal:
+        """The journal of a sync, with what it has to write down before it sends."""
         journal = Journal(self.world, self.lease, plan, self.sequences)
+        if isinstance(plan, SegmentPlan):
+            journal.start([list(plan.facts.rejects)], _found(plan, journal))
+        else:
+            journal.start(
+                (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
+                (self._skipped(journal, record) for record in plan.skip_records),
+            )
+        return journal
+
+    def _apply(self, journal: Journal, missing: set[Missing], manner: Manner) -> SyncResult:
+        plan = journal.plan
         if isinstance(plan, SegmentPlan):
             ending = self._apply_segment(plan, journal, missing, manner)
         else:
             ending = self._apply_events(plan, journal, manner)
-        state, message = self._conclusion(journal, ending)
+        state, message = self._conclusion(journal, ending, is_stopped=manner[0]())
         with self.world.warehouse.writing() as session:
             journal.end(session, state, message)
         return _result(journal, state, message)
@@ -123,13 +138,12 @@ class Applier:
     def _apply_segment(
         self, plan: SegmentPlan, journal: Journal, missing: set[Missing], manner: Manner
     ) -> Ending | None:
-        journal.start([list(plan.facts.rejects)], _found(plan, journal))
         if not plan.keys:
             return None
         console, config = self.consoles.of(plan.sync), plan.facts.config
         if _segment(plan) in missing:
             created = console.create_id_list(config.segment_id, config.statsig_id_type)
-            if created.state is not State.ACCEPTED:
+            if created.state is not State.ACCEPTED and not self._is_there_after_all(plan):
                 return Ending(created)
             # Another sync may write the same segment.
             missing.discard(_segment(plan))
@@ -141,11 +155,15 @@ class Applier:
 
         return deliver(_id_parcels(plan), self._route(plan, 1, send, manner), journal)
 
+    def _is_there_after_all(self, plan: SegmentPlan) -> bool:
+        """Whether a segment that could not be made is there: an answer that was lost may have been a success."""
+        try:
+            found = look_up_segment(plan.sync, plan.facts.config, self.consoles)
+        except DeliveryError:
+            return False
+        return not found.is_missing and found.fault is None
+
     def _apply_events(self, plan: EventPlan, journal: Journal, manner: Manner) -> Ending | None:
-        journal.start(
-            (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
-            (self._skipped(journal, record) for record in plan.skip_records),
-        )
         if not plan.batches:
             return None
         # Slow to import, and most runs have nothing to send.
@@ -172,15 +190,15 @@ class Applier:
         patience = self.patience if isinstance(plan, EventPlan) and plan.may_resend else None
         return Route(send, wave_size, patience, should_stop, lambda keys: observer.accepted(plan, keys))
 
-    def _conclusion(self, journal: Journal, ending: Ending | None) -> tuple[str, str | None]:
+    def _conclusion(self, journal: Journal, ending: Ending | None, is_stopped: bool) -> tuple[str, str | None]:
         """The run's last state, and why it is not finished."""
+        if is_stopped and (journal.unsent or journal.tally.unknown):
+            return "aborted", _STOPPED
         if ending is not None and ending.refusals:
             return "failed", preflight.explain_refusals(ending.outcome, ending.refusals)
         if ending is not None:
             variable = endpoint(journal.plan.sync, self.world.environment).key_variable
             return "failed", preflight.explain(ending.outcome, variable)
-        if journal.unsent:
-            return "aborted", "stopped by a signal; the next run goes on from here."
         if journal.tally.unknown:
             return "failed", "the outcome of some requests is not known; see statsig_unsettled."
         if journal.tally.rejected:

@@ -150,12 +150,14 @@ def _is_known(world: World, project: str, sync: Sync, session: Session) -> bool:
 
 
 def recent_requests(world: World, project: str, seconds: int, session: Session) -> list[float]:
-    """How many seconds ago the id_list requests of the last ``seconds`` were settled, oldest first."""
+    """How many seconds ago the id_list requests of the last ``seconds`` went out, oldest first.
+
+    One that was claimed and never settled counts once: whoever died may have sent it.
+    """
     now = ledger.naive_utc(world.clock.now())
     rows = session.rows(
-        f"select logged_at, attempts from {world.ledgers[ledger.BATCH_LOG]} where project = $project"
-        " and operation in ('add', 'remove') and state <> 'claimed' and attempts > 0 and logged_at > $since"
-        " order by logged_at",
+        f"select coalesce(settled_at, claimed_at) as moment, coalesce(attempts, 1) from {world.ledgers[ledger.BATCHES]}"
+        " where project = $project and operation in ('add', 'remove') and moment > $since order by moment",
         {"project": project, "since": now - dt.timedelta(seconds=seconds)},
     )
     return [max(0.0, (now - row[0]).total_seconds()) for row in rows for _ in range(int(row[1]))]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sync.core import lease, ledger
+from sync.core.delivery import never
 from sync.core.lease import Claim
 from sync.core.ledger import RunIdentity
 from sync.core.plan import Refusal
@@ -47,10 +48,6 @@ class Term:
     wait_seconds: float = 0.0
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass
 class Lease:
     """The syncs that one run holds; each until its run has ended, or until nothing was heard for a while.
@@ -62,7 +59,7 @@ class Lease:
     run_id: str
     holder: str
     term: Term
-    should_stop: Callable[[], bool] = _never
+    should_stop: Callable[[], bool] = never
     _expires: dict[str, dt.datetime] = field(default_factory=dict)
     _identities: dict[str, RunIdentity] = field(default_factory=dict)
 

@@ -86,6 +86,11 @@ def open_world(location: Location, environment: Mapping[str, str], clock: Clock,
     results_file = location.run_results or project.target_path / "run_results.json"
     stamps = (stamp(manifest_file), stamp(results_file))
     graph = read_graph(manifest_file)
+    if graph.project_name and project.name and graph.project_name != project.name:
+        message = (
+            f"is of the project '{graph.project_name}', but the project here is '{project.name}'. Run dbt build here."
+        )
+        raise ConfigError([Fault(str(manifest_file), "", "", message)])
     profiles_file = find_profiles_file(location.profiles_dir, project, environment)
     profile = read_profile(profiles_file, project.profile, location.target, environment)
     warehouse = open_warehouse(profile.file, profile.output, clock)

@@ -47,12 +47,12 @@ def play(story: Scenario, built: Path, folder: Path) -> Figures:
                 _call(server, "segments", {"id": mode, "ids": sorted(members)})
         figures = Figures(seeds=1)
         for step in story.steps:
-            _break(step, evidence, runner, figures)
+            _break(step, evidence, runner, figures, story.on_unknown == "hold")
         _settle(story, evidence, runner, figures)
         return figures
 
 
-def _break(step: Step, evidence: Evidence, runner: Runner, figures: Figures) -> None:
+def _break(step: Step, evidence: Evidence, runner: Runner, figures: Figures, may_hold: bool) -> None:
     """A run under fire: it may end as it likes, as long as it tells the truth."""
     open_claims = _fill(evidence.project, step.data)
     _set_faults(evidence.sandbox, step.faults)
@@ -62,7 +62,7 @@ def _break(step: Step, evidence: Evidence, runner: Runner, figures: Figures) -> 
         figures.blows[f"{step.blow.number.name} at a {step.blow.moment}"] += 1
     _check_end(ended)
     if ended.code == 0:
-        check_delivered(evidence, step.data)
+        check_delivered(evidence, step.data, may_hold)
     if ended.code >= 0:
         assert evidence.project.rows(OPEN_CLAIMS) == [(open_claims,)], (
             f"a run left requests without an outcome: {ended.output}"
@@ -77,7 +77,7 @@ def _settle(story: Scenario, evidence: Evidence, runner: Runner, figures: Figure
     clean = runner.run(*_LEASE)
     _count(figures, clean)
     assert clean.code == 0, f"the clean run ended with {clean.code}: {clean.output}"
-    check_delivered(evidence, story.final)
+    check_delivered(evidence, story.final, story.on_unknown == "hold")
     ledgers, arrived = read_ledgers(project), evidence.event_requests()
     check_segments(evidence, ledgers, story)
     repeated, repeated_in = check_events(arrived, ledgers.batches, story.on_unknown == "resend")

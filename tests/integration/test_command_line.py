@@ -433,6 +433,31 @@ def let_go(holder: subprocess.Popen[str]) -> None:
     holder.communicate("", timeout=60)
 
 
+def test_artifacts_of_another_project_are_refused(shop: Project, arrived: StandIn) -> None:
+    for name in ("manifest", "run_results"):
+        artifact = shop.artifact(name)
+        artifact["metadata"]["project_name"] = "another_shop"
+        shop.write_artifact(name, artifact)
+    finished = shop.command("run")
+    assert finished.returncode == 2
+    for part in ("manifest.json", "'another_shop'", "'statsig_sync'", "dbt build"):
+        assert part in finished.stderr
+    assert arrived.requests() == []
+
+
+def test_ids_that_the_output_cannot_show_are_shown_escaped(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people")
+    project.table("people", "select unnest(['🙂', 'a\x1b[31mred', 'b\u202eabc', 'Zoë']) as user_id")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    for encoding in ("ascii", "utf-8"):
+        finished = project.command("plan", PYTHONIOENCODING=encoding)
+        assert finished.returncode == 0, finished.stderr
+        assert "4 to add" in finished.stdout
+        assert not {"\x1b", "\u202e"} & set(finished.stdout)
+    assert "\\u202eabc" in finished.stdout
+    assert project.command("run", PYTHONIOENCODING="ascii").returncode == 0
+
+
 def test_a_locked_warehouse_is_waited_for_and_then_named(project: Project, holder: subprocess.Popen[str]) -> None:
     path = str(project.folder / "warehouse.duckdb")
     clock = StillClock()

@@ -90,6 +90,23 @@ def test_a_polite_stop_finishes_what_is_in_flight_and_writes_it_down(
     assert len(arrived.ids("people")) == _IDS
 
 
+def test_a_polite_stop_begins_no_new_attempt(events: Project, arrived: StandIn) -> None:
+    arrived.fault("status", status=503, body='{"success": false}', retry_after=3600, count=None)
+    process = start(events, "--max-seconds", "7200")
+    while not arrived.requests("POST *"):
+        pass
+    process.send_signal(signal.SIGTERM)
+    output, error = process.communicate(timeout=120)
+    assert process.returncode == 1, output + error
+    assert "unexpected" not in output + error
+    assert len(arrived.requests("POST *")) <= 8
+    assert {state for (state,) in events.rows("select state from statsig_batches")} == {"unsent"}
+    assert events.rows("select state, keys_unsent from statsig_sync_runs") == [("aborted", _EVENTS)]
+    arrived.no_faults()
+    events.run()
+    assert arrivals(arrived) == sorted(str(one) for one in range(_EVENTS))
+
+
 def test_a_second_signal_stops_at_once_and_gives_the_lease_back(people: Project, arrived: StandIn) -> None:
     process = start(people)
     wait_for_update(arrived)
@@ -123,7 +140,7 @@ def test_a_run_that_lost_its_lease_writes_down_what_it_sent_and_sends_no_more(
     arrived.processing_seconds(0)
     output, error = process.communicate(timeout=120)
     assert process.returncode == 1, output + error
-    assert "the lease ended while this run stood still; another run of this sync is under way: run other" in error
+    assert "for longer than its lease, and another run of this sync went on meanwhile: run other" in error
     assert people.rows("select state, keys from statsig_batches") == [("accepted", 10_000)]
     assert len(arrived.ids("people")) == 10_000
 

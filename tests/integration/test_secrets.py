@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -109,6 +110,24 @@ def test_no_key_is_printed_or_left_behind_even_when_statsigs_answers_repeat_it(
     assert any(path.name == "warehouse.duckdb" for path in left)
     for path in left:
         assert_no_key(path.read_bytes(), str(path))
+
+
+def test_no_key_is_in_the_process_list(keyed: tuple[Project, StandIn]) -> None:
+    project, arrived = keyed
+    arrived.put_segment("people")
+    arrived.processing_seconds(600)
+    environment = project.process_environment({})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sync", "run"], cwd=project.folder, env=environment, stderr=subprocess.PIPE
+    )
+    while not arrived.segments()["people"]["isUpdating"]:
+        pass
+    listed = subprocess.run(["ps", "-A", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
+    process.kill()
+    process.communicate(timeout=60)
+    assert f"{process.pid} " in listed
+    assert_no_key(listed, "the process list")
+    assert_no_key(str(project.rows("select * from statsig_run_log")), "the ledger of a run that was killed")
 
 
 # What each wrong key is told: variable, value, and parts of the message.

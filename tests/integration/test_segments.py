@@ -350,6 +350,44 @@ def test_two_syncs_on_a_segment_leave_each_others_doubts_alone(
     assert numbers[0] == numbers[1]
 
 
+@pytest.mark.parametrize(("adding", "removing"), [("a_adds", "b_removes"), ("b_adds", "a_removes")])
+def test_what_two_syncs_find_in_a_list_comes_before_what_either_changes_there(
+    project: Project, arrived: StandIn, adding: str, removing: str
+) -> None:
+    arrived.put_segment("people", "opted_out", "bob")
+    for name, mode, one in ((adding, "add", "vip"), (removing, "remove", "opted_out")):
+        people(project, name, one)
+        segment_sync(project, name, name, mode, segment_id="people")
+    run_here(project)
+    assert known_members(project, "people") == {"vip", "bob"} == arrived.ids("people")
+
+
+def test_a_removal_in_doubt_goes_again_also_where_somebody_else_had_put_the_id_in(
+    project: Project, arrived: StandIn
+) -> None:
+    arrived.no_limits()
+    arrived.put_segment("people", "bob")
+    people(project, "people", "ann")
+    segment_sync(project, "people", "people", "remove")
+    assert run_still(project).exit_code == 0
+    arrived.put_segment("people", "bob", "mallory")
+    people(project, "people", "ann", "mallory")
+    arrived.fault("status", call=REMOVE_IDS, status=500, count=None)
+    assert run_still(project).exit_code == 1
+    assert project.rows("select key, operation from statsig_unsettled") == [("mallory", "remove")]
+    arrived.no_faults()
+    assert run_still(project).exit_code == 0
+    assert arrived.ids("people") == {"bob"}
+
+
+def test_a_segment_that_was_made_though_its_answer_was_lost_is_filled(project: Project, arrived: StandIn) -> None:
+    people(project, "people", "ann")
+    segment_sync(project, "people", "people", create_if_missing=True)
+    arrived.fault("reset", call="POST /console/*", when="after")
+    assert run_still(project).exit_code == 0
+    assert arrived.ids("people") == {"ann"}
+
+
 def test_two_syncs_may_both_make_the_segment_that_they_share(project: Project, arrived: StandIn) -> None:
     for name, mode, one in (("adds", "add", "vip"), ("removes", "remove", "opted_out")):
         people(project, name, one)

@@ -263,7 +263,7 @@ def test_a_file_that_cannot_be_read_is_a_fault_that_says_where_profiles_are_look
 def test_profiles_are_looked_for_where_dbt_looks_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Path.home takes no argument: it reads HOME.
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    project = Project(tmp_path / "project", "shop", tmp_path / "target")
+    project = Project(tmp_path / "project", "shop", "shop", tmp_path / "target")
     project.folder.mkdir()
     in_home = tmp_path / "home" / ".dbt" / "profiles.yml"
     assert find_profiles_file(None, project, {}) == in_home
@@ -280,7 +280,9 @@ def project_of(tmp_path: Path, text: str, environment: dict[str, str] | None = N
 
 
 def test_a_project_names_its_profile_and_has_its_artifacts_below_target(tmp_path: Path) -> None:
-    assert project_of(tmp_path, "profile: shop") == Project(tmp_path, "shop", tmp_path / "target")
+    assert project_of(tmp_path, "name: my_shop\nprofile: shop") == Project(
+        tmp_path, "my_shop", "shop", tmp_path / "target"
+    )
 
 
 @pytest.mark.parametrize(

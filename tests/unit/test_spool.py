@@ -67,3 +67,21 @@ def test_nothing_of_the_spool_stays_when_the_process_dies(tmp_path: Path) -> Non
     )
     assert (ended.returncode, ended.stdout) == (9, "written\n"), ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_without_room_is_told_with_what_to_do(tmp_path: Path) -> None:
+    filling = (
+        "import resource; from sync.edges.spool import Spool; from sync.errors import WarehouseError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: Spool().write(['ann@example.com'] * 100_000)\n"
+        "except WarehouseError as error: print(error)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", filling],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert str(tmp_path) in ended.stdout, ended.stderr
+    assert "TMPDIR" in ended.stdout
