@@ -67,6 +67,7 @@ def _select(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--select",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME",
         help="only these syncs: names of exposures, with * and ? (default: all)",
@@ -92,6 +93,7 @@ def _allow_removals(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-removals",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME",
         help="let these mirrors remove more than their guard allows, this once; the run ledger keeps it",
@@ -189,7 +191,12 @@ def _resolve(command: argparse.ArgumentParser) -> None:
         help="sent: never send these events again; unsent: the next run sends them",
     )
     command.add_argument(
-        "--batch", nargs="+", default=[], metavar="ID", help="only these batches of statsig_unsettled (default: all)"
+        "--batch",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ID",
+        help="only these batches of statsig_unsettled (default: all)",
     )
 
 
