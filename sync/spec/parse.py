@@ -43,6 +43,7 @@ def parse_syncs(exposures: Sequence[Exposure]) -> tuple[tuple[Sync, ...], tuple[
         faults.extend(found)
         if sync is not None:
             syncs.append(sync)
+    faults.extend(_shared_names(exposures))
     faults.extend(_shared_segments(syncs))
     return tuple(syncs), tuple(faults)
 
@@ -258,6 +259,20 @@ def partners(sync: Sync, syncs: Sequence[Sync]) -> tuple[Sync, ...]:
 
 def _written_by(config: SegmentConfig) -> tuple[str, str]:
     return config.api_key_env or CONSOLE_KEY_VARIABLE, config.segment_id
+
+
+def _shared_names(exposures: Sequence[Exposure]) -> Iterator[Fault]:
+    """The ledgers know a sync by its exposure's name, which dbt keeps apart only within a package."""
+    first: dict[str, Exposure] = {}
+    for exposure in exposures:
+        if first.setdefault(exposure.name, exposure) is not exposure:
+            yield Fault(
+                exposure.file,
+                f"exposure {exposure.name}",
+                "name",
+                f"is also the name of an exposure of another dbt package, in {first[exposure.name].file}, and the "
+                "ledgers would take the two for one sync. Rename one of them.",
+            )
 
 
 def _shared_segments(syncs: Sequence[Sync]) -> Iterator[Fault]:

@@ -280,6 +280,17 @@ def test_a_model_a_snapshot_or_a_seed_can_be_synced(node: str) -> None:
     assert sync.model == node
 
 
+def test_two_exposures_of_one_name_are_refused_and_both_files_are_named() -> None:
+    other = Exposure("buyers", "models/_package.yml", ("model.package.audience",), EVENTS)
+    for exposures in ([exposure(SEGMENT), other], [exposure({}), other]):
+        _, faults = parse_syncs(exposures)
+        fault = faults[-1]
+        assert (fault.where, fault.subject, fault.key) == ("models/_package.yml", "exposure buyers", "name")
+        assert FILE in fault.message
+        assert "Rename one" in fault.message
+    assert parse_syncs([exposure(SEGMENT), exposure(EVENTS, "orders")])[1] == ()
+
+
 @pytest.mark.parametrize(
     ("settings_", "id_type", "column"),
     [
