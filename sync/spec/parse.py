@@ -81,7 +81,7 @@ def _config(meta: Any, at: _Place, faults: list[Fault]) -> SegmentConfig | Event
     model = _CONFIGS.get(found) if isinstance(found, str) else None
     if model is None:
         suggestion = nearest(str(found), _CONFIGS) if found is not None else ""
-        faults.append(at.fault("object", f"is {found!r}; write 'segment' or 'events'.{suggestion}"))
+        faults.append(at.fault("object", f"is {_kind(found)}; write 'segment' or 'events'.{suggestion}"))
         return None
     try:
         config = model.model_validate(meta)
@@ -140,26 +140,46 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
-    key = ".".join(str(part) for part in detail["loc"])
+    """A value that is not of its key's kind, in words of our own: pydantic's speak of Python's types."""
+    place = [str(part) for part in detail["loc"]]
+    key, own = ".".join(place), place[-1]
+    if not own.strip():
+        return at.fault(".".join(place[:-1]), _NAMELESS)
     match detail["type"]:
         case "extra_forbidden":
-            own = key.split(".")[-1]
-            keys = sorted(Guard.model_fields) if len(detail["loc"]) > 1 else known
-            suggestion = nearest(own, keys)
-            return at.fault(key, f"is not a key of statsig-sync.{suggestion} The keys are: {', '.join(keys)}.")
+            keys = sorted(Guard.model_fields) if len(place) > 1 else known
+            return at.fault(key, f"is not a key of statsig-sync.{nearest(own, keys)} The keys are: {', '.join(keys)}.")
         case "missing":
             return at.fault(key, _MISSING.get(key, "is missing; add it."))
         case "literal_error":
             expected = detail["ctx"]["expected"].replace("'", "")
-            value = str(detail["input"])
-            suggestion = nearest(value, expected.replace(" or ", ", ").split(", "))
+            suggestion = nearest(str(detail["input"]), expected.replace(" or ", ", ").split(", "))
             note = _REFUSED_MODES if key == "mode" and known == sorted(EventConfig.model_fields) else ""
-            return at.fault(key, f"is {detail['input']!r}; write {expected}.{suggestion}{note}")
+            return at.fault(key, f"is {_kind(detail['input'])}; write {expected}.{suggestion}{note}")
         case _:
-            problem = detail["msg"][0].lower() + detail["msg"][1:]
-            return at.fault(key, f"{problem}, but it is {_kind(detail['input'])}.")
+            wanted = _WANTED.get(key) or _WANTED_INSIDE.get(place[0], "another value")
+            return at.fault(key, f"is {_kind(detail['input'])}; write {wanted}.")
 
 
+_NAMELESS = "holds a key without a name; give it one, or take it out."
+# What each key takes that has no fixed choices.
+_WANTED = {
+    "segment_id": "the id of the segment, as in its address in the Statsig console",
+    "custom_id": "the custom id's name, such as companyID",
+    "create_if_missing": "true or false",
+    "guard": "a mapping, such as {max_removals: 100}",
+    "guard.max_removals": "a whole number, 0 or more",
+    "guard.max_removals_percent": "a number from 0 to 100",
+    "guard.allow_empty": "true or false",
+    "columns": "a mapping, such as {user_id: customer_id}",
+    "custom_ids": "a mapping, such as {stableID: device_id}",
+    "exclude": "a list of columns, such as [email]",
+    "api_key_env": "the name of an environment variable",
+    "unique_key": "the name of the column that is different in every event",
+    "event_name": "the name of the events, as text",
+    "backfill": "all, none, or a date such as 2026-01-31",
+}
+_WANTED_INSIDE = dict.fromkeys(("columns", "custom_ids", "exclude"), "the name of a column")
 _MISSING = {
     "unique_key": (
         "is missing; name the column that is different in every event. Statsig has no deduplication, "
@@ -173,8 +193,10 @@ _REFUSED_MODES = " Events are append-only: Statsig can neither change nor delete
 
 def _kind(value: Any) -> str:
     match value:
-        case None:
+        case None | "":
             return "empty"
+        case bool():
+            return str(value).lower()
         case dict():
             return "a mapping"
         case list() | tuple():
@@ -193,7 +215,19 @@ def _dependency_faults(exposure: Exposure, at: _Place) -> Iterator[Fault]:
 
 
 def _mapping_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fault]:
-    for field in config.columns:
+    for key, mapping in (("columns", config.columns), ("custom_ids", config.custom_ids)):
+        if not all(name.strip() for name in mapping):
+            yield at.fault(key, _NAMELESS)
+    yield from _field_faults(filter(str.strip, config.columns), at)
+    yield from _id_name_faults(config.custom_ids, at)
+    mapped = {column.lower() for column in (*config.columns.values(), *config.custom_ids.values())}
+    for column in config.exclude:
+        if column.lower() in mapped:
+            yield at.fault("exclude", f"keeps out '{column}', which is mapped as well; take it out of one of the two.")
+
+
+def _field_faults(fields: Iterable[str], at: _Place) -> Iterator[Fault]:
+    for field in fields:
         if field not in MAPPABLE_FIELDS:
             hint = " Custom ids go under custom_ids." if field not in STATSIG_ID_TYPES else ""
             if field == "stable_id":
@@ -203,26 +237,49 @@ def _mapping_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator
                 f"is not a field of Statsig's.{nearest(field, MAPPABLE_FIELDS)}{hint} "
                 f"The fields are: {', '.join(MAPPABLE_FIELDS)}.",
             )
-    for name in config.custom_ids:
-        if name.lower() in ("userid", "user_id"):
-            yield at.fault(f"custom_ids.{name}", "is the user's id; write it as columns: {user_id: <column>}.")
-    mapped = {column.lower() for column in (*config.columns.values(), *config.custom_ids.values())}
-    for column in config.exclude:
-        if column.lower() in mapped:
-            yield at.fault("exclude", f"keeps out '{column}', which is mapped as well; take it out of one of the two.")
+
+
+def _id_name_faults(names: Iterable[str], at: _Place) -> Iterator[Fault]:
+    for name in names:
+        match _folded(name):
+            case "userid":
+                yield at.fault(f"custom_ids.{name}", "is the user's id; write it as columns: {user_id: <column>}.")
+            case "stableid" if name != "stableID":
+                message = "is the stable id, which Statsig knows as stableID; write custom_ids: {stableID: <column>}."
+                yield at.fault(f"custom_ids.{name}", message)
+
+
+def _folded(name: str) -> str:
+    """An id type without what is easily mistaken in it: case and underscores."""
+    return name.replace("_", "").lower()
 
 
 def _segment_faults(config: SegmentConfig, at: _Place) -> Iterator[Fault]:
-    if config.id_type == "custom_id" and not config.custom_id:
-        yield at.fault("custom_id", "is missing; write the custom id's name, such as companyID.")
-    if config.id_type != "custom_id" and config.custom_id:
-        yield at.fault("custom_id", f"goes with id_type: custom_id, but id_type is {config.id_type}.")
+    yield from _custom_id_faults(config, at)
     if config.on_first_run == "reset" and config.mode != "mirror":
         yield at.fault("on_first_run", f"is reset, which goes with mode: mirror only, but mode is {config.mode}.")
     if not SEGMENT_ID_PATTERN.fullmatch(config.segment_id):
         yield at.fault(
             "segment_id", f"is {config.segment_id!r}; a segment's id has 3 to 100 letters, digits, '_' and '-'."
         )
+
+
+def _custom_id_faults(config: SegmentConfig, at: _Place) -> Iterator[Fault]:
+    if config.id_type != "custom_id":
+        if config.custom_id:
+            yield at.fault("custom_id", f"goes with id_type: custom_id, but id_type is {config.id_type}.")
+        return
+    if not config.custom_id:
+        yield at.fault("custom_id", "is missing; write the custom id's name, such as companyID.")
+        return
+    for id_type, name in STATSIG_ID_TYPES.items():
+        if _folded(config.custom_id) == _folded(name):
+            yield at.fault("custom_id", f"is Statsig's own {name}; write id_type: {id_type}, and no custom_id.")
+            return
+    for name in config.custom_ids:
+        if name != config.custom_id and _folded(name) == _folded(config.custom_id):
+            message = f"is not the custom_id, which is {config.custom_id}; write the two alike."
+            yield at.fault(f"custom_ids.{name}", message)
 
 
 def _event_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:

@@ -120,38 +120,52 @@ WRONG = [
     (SEGMENT, {"segment_id": "repeat buyers"}, "segment_id", ["letters, digits"]),
     (SEGMENT, {"segment_id": "../segments/other"}, "segment_id", ["letters, digits"]),
     (SEGMENT, {"segment_id": "buyers\n"}, "segment_id", ["letters, digits"]),
-    (SEGMENT, {"create_if_missing": "perhaps"}, "create_if_missing", ["boolean"]),
-    (SEGMENT, {"columns": ["customer_id"]}, "columns", ["a list"]),
+    (SEGMENT, {"create_if_missing": "perhaps"}, "create_if_missing", ["'perhaps'", "true or false"]),
+    (SEGMENT, {"create_if_missing": None}, "create_if_missing", ["is empty", "true or false"]),
+    (SEGMENT, {"segment_id": True}, "segment_id", ["is true", "the id of the segment"]),
+    (SEGMENT, {"id_type": "custom_id", "custom_id": ["companyID"]}, "custom_id", ["a list", "such as companyID"]),
+    (SEGMENT, {"columns": ["customer_id"]}, "columns", ["is a list", "a mapping, such as {user_id: customer_id}"]),
+    (SEGMENT, {"columns": {"": "customer_id"}}, "columns", ["a key without a name"]),
+    (SEGMENT, {"columns": {" ": None}}, "columns", ["a key without a name"]),
+    (SEGMENT, {"": "mirror"}, "", ["a key without a name"]),
     (SEGMENT, {"columns": {"usr_id": "a"}}, "columns.usr_id", ["Did you mean 'user_id'?"]),
-    (SEGMENT, {"custom_ids": "device"}, "custom_ids", ["'device'"]),
-    (SEGMENT, {"exclude": {"a": "b"}}, "exclude", ["a mapping"]),
+    (SEGMENT, {"custom_ids": "device"}, "custom_ids", ["'device'", "a mapping, such as {stableID: device_id}"]),
+    (SEGMENT, {"custom_ids": {"": "device"}}, "custom_ids", ["a key without a name"]),
+    (SEGMENT, {"exclude": {"a": "b"}}, "exclude", ["is a mapping", "a list of columns"]),
+    (SEGMENT, {"exclude": [None]}, "exclude.0", ["is empty", "the name of a column"]),
     (SEGMENT, {"segmentid": "x"}, "segmentid", ["Did you mean 'segment_id'?"]),
     (SEGMENT, {"on_first_run": "adpot"}, "on_first_run", ["Did you mean 'adopt'?"]),
     (SEGMENT, {"on_first_run": "reset", "mode": "add"}, "on_first_run", ["mode: mirror"]),
     (SEGMENT, {"guard": {"max_removal": 5}}, "guard.max_removal", ["Did you mean 'max_removals'?", "allow_empty"]),
-    (SEGMENT, {"guard": {"max_removals": -1}}, "guard.max_removals", []),
-    (SEGMENT, {"guard": {"max_removals_percent": 101}}, "guard.max_removals_percent", []),
-    (SEGMENT, {"guard": "off"}, "guard", ["'off'"]),
+    *((SEGMENT, {"guard": {"max_removals": value}}, "guard.max_removals", [said, "a whole number, 0 or more"])
+      for value, said in ((-1, "-1"), (5.5, "5.5"), ("few", "'few'"), ([5], "a list"), (None, "empty"))),
+    *((SEGMENT, {"guard": {"max_removals_percent": value}}, "guard.max_removals_percent", [said, "from 0 to 100"])
+      for value, said in ((101, "101"), (-1, "-1"), ("20 %", "'20 %'"), ({}, "a mapping"))),
+    (SEGMENT, {"guard": {"allow_empty": 2}}, "guard.allow_empty", ["is 2", "true or false"]),
+    (SEGMENT, {"guard": "off"}, "guard", ["'off'", "a mapping, such as {max_removals: 100}"]),
     (SEGMENT, {"unique_key": "order_id"}, "unique_key", ["segment_id"]),
     (EVENTS, {"mode": "mirror"}, "mode", ["insert", "append-only"]),
     (EVENTS, {"mode": "update"}, "mode", ["insert", "append-only"]),
-    (EVENTS, {"unique_key": None}, "unique_key", ["empty"]),
+    (EVENTS, {"unique_key": None}, "unique_key", ["is empty", "the name of the column"]),
+    (EVENTS, {"unique_key": ""}, "unique_key", ["is empty", "the name of the column"]),
     (EVENTS, {"unique_key": ["a", "b"]}, "unique_key", ["a list"]),
     (EVENTS, {"event_name": "a{b}"}, "event_name", ["'{'", "'}'"]),
     (EVENTS, {"event_name": " "}, "event_name", ["blank"]),
+    (EVENTS, {"event_name": False}, "event_name", ["is false", "as text"]),
     (EVENTS, {"event_name": "x" * 128}, "event_name", ["127"]),
     (EVENTS, {"event_name": "a", "columns": {"event_name": "b"}}, "columns.event_name", ["event_name"]),
     (EVENTS, {"environment": "prod"}, "environment", ["staging or development", "Did you mean 'production'?"]),
     (EVENTS, {"columns": {"timestamp": "a"}}, "columns.timestamp", ["event_time"]),
     (EVENTS, {"columns": {"event_tiem": "a"}}, "columns.event_tiem", ["Did you mean 'event_time'?"]),
     (EVENTS, {"columns": {"stable_id": "a"}}, "columns.stable_id", ["custom_ids: {stableID: <column>}"]),
-    (EVENTS, {"columns": {"user_id": None}}, "columns.user_id", ["empty"]),
+    (EVENTS, {"columns": {"user_id": None}}, "columns.user_id", ["is empty", "the name of a column"]),
     (EVENTS, {"custom_ids": {"userID": "a"}}, "custom_ids.userID", ["columns: {user_id: <column>}"]),
-    (EVENTS, {"exclude": "email"}, "exclude", []),
+    (EVENTS, {"exclude": "email"}, "exclude", ["'email'", "a list of columns, such as [email]"]),
     (EVENTS, {"exclude": ["mail"], "columns": {"email": "mail"}}, "exclude", ["'mail'"]),
     (EVENTS, {"exclude": ["MAIL"], "columns": {"email": "mail"}}, "exclude", ["'MAIL'"]),
     (EVENTS, {"exclude": ["device"], "custom_ids": {"stableID": "device"}}, "exclude", ["'device'"]),
     (EVENTS, {"backfill": "yesterday"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"backfill": None}, "backfill", ["is empty", "all, none, or a date"]),
     (EVENTS, {"backfill": "2026-02-30"}, "backfill", ["all, none, or a date"]),
     (EVENTS, {"backfill": "20260131"}, "backfill", ["all, none, or a date"]),
     (EVENTS, {"backfill": "2026-W05-6"}, "backfill", ["all, none, or a date"]),
@@ -197,7 +211,7 @@ def test_meta_that_is_no_mapping_is_said_to_be_none(meta: Any) -> None:
 @pytest.mark.parametrize(
     ("meta", "said"),
     [
-        ({}, "None"),
+        ({}, "is empty"),
         ({"object": "segmnt"}, "Did you mean 'segment'?"),
         ({"object": "event"}, "Did you mean 'events'?"),
         ({"object": ["segment"]}, "'segment' or 'events'"),
@@ -263,6 +277,17 @@ def test_the_faults_of_all_exposures_are_reported_at_once() -> None:
     assert [fault.subject for fault in faults] == ["exposure one", "exposure two", "exposure three"]
 
 
+def test_two_exposures_of_one_name_are_refused_and_both_files_are_named() -> None:
+    other = Exposure("buyers", "models/_package.yml", ("model.package.audience",), EVENTS)
+    for exposures in ([exposure(SEGMENT), other], [exposure({}), other]):
+        _, faults = parse_syncs(exposures)
+        fault = faults[-1]
+        assert (fault.where, fault.subject, fault.key) == ("models/_package.yml", "exposure buyers", "name")
+        assert FILE in fault.message
+        assert "Rename one" in fault.message
+    assert parse_syncs([exposure(SEGMENT), exposure(EVENTS, "orders")])[1] == ()
+
+
 @pytest.mark.parametrize(
     "depends_on", [(), ("model.shop.a", "model.shop.b"), ("source.shop.raw.a",), ("metric.shop.a",)]
 )
@@ -278,17 +303,6 @@ def test_a_model_a_snapshot_or_a_seed_can_be_synced(node: str) -> None:
     sync, _ = parse_sync(exposure(SEGMENT, depends_on=(node,)))
     assert sync is not None
     assert sync.model == node
-
-
-def test_two_exposures_of_one_name_are_refused_and_both_files_are_named() -> None:
-    other = Exposure("buyers", "models/_package.yml", ("model.package.audience",), EVENTS)
-    for exposures in ([exposure(SEGMENT), other], [exposure({}), other]):
-        _, faults = parse_syncs(exposures)
-        fault = faults[-1]
-        assert (fault.where, fault.subject, fault.key) == ("models/_package.yml", "exposure buyers", "name")
-        assert FILE in fault.message
-        assert "Rename one" in fault.message
-    assert parse_syncs([exposure(SEGMENT), exposure(EVENTS, "orders")])[1] == ()
 
 
 @pytest.mark.parametrize(
@@ -312,6 +326,35 @@ def test_the_id_type_says_what_statsig_calls_it_and_which_column_has_the_ids(
     config = parsed({**SEGMENT, **settings_})
     assert isinstance(config, SegmentConfig)
     assert (config.statsig_id_type, config.id_column) == (id_type, column)
+
+
+SPELLINGS = ["stable_id", "stableid", "STABLEID", "Stable_ID", "stableId", "stable_ID", "StableID", "_stable_id_"]
+
+
+@pytest.mark.parametrize("base", [SEGMENT, {**SEGMENT, "id_type": "stable_id"}, EVENTS])
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_the_stable_id_has_one_spelling_under_custom_ids(base: dict[str, Any], name: str) -> None:
+    found = faults_of({**base, "custom_ids": {name: "device"}})
+    assert list(found) == [f"custom_ids.{name}"]
+    assert "write custom_ids: {stableID: <column>}" in found[f"custom_ids.{name}"]
+
+
+@pytest.mark.parametrize(("name", "id_type"), [("userId", "user_id"), *((name, "stable_id") for name in SPELLINGS)])
+def test_an_id_type_of_statsigs_own_is_no_custom_id(name: str, id_type: str) -> None:
+    found = faults_of({**SEGMENT, "id_type": "custom_id", "custom_id": name, "custom_ids": {"companyID": "a"}})
+    assert list(found) == ["custom_id"]
+    assert f"write id_type: {id_type}," in found["custom_id"]
+
+
+@pytest.mark.parametrize("name", ["company_id", "companyid", "COMPANYID", "Company_ID"])
+def test_a_segments_custom_id_has_one_spelling(name: str) -> None:
+    company = {**SEGMENT, "id_type": "custom_id", "custom_id": "companyID"}
+    found = faults_of({**company, "custom_ids": {name: "company"}})
+    assert list(found) == [f"custom_ids.{name}"]
+    assert "which is companyID" in found[f"custom_ids.{name}"]
+    parsed({**company, "custom_ids": {"companyID": "company", "vendorID": "vendor"}})
+    # Events may have custom ids of any spelling.
+    parsed({**EVENTS, "custom_ids": {name: "company"}})
 
 
 def segment_syncs(*changes: dict[str, Any]) -> tuple[tuple[Sync, ...], tuple[Fault, ...]]:
@@ -383,6 +426,34 @@ metas = st.one_of(
         ),
     ),
 )
+
+
+# What pydantic says of Python's types, and what stands for a key whose words were forgotten.
+FOREIGN = ("valid", "instance", "Input", "input", "should", "string", "tuple", "dict", "parse", "another value")
+
+
+@settings(max_examples=max(500, settings().max_examples))
+@given(
+    base=st.sampled_from([SEGMENT, EVENTS]),
+    path=st.sampled_from([
+        *((key,) for key in sorted({*SegmentConfig.model_fields, *EventConfig.model_fields} - {"object"})),
+        *(("guard", key) for key in Guard.model_fields),
+        *((key, name) for key in ("columns", "custom_ids") for name in ("user_id", "stableID", "")),
+        ("exclude", 0),
+    ]),
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", " ", "x", "5.5", "1e400"]),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["", "a"]), inner, max_size=2),
+        max_leaves=4,
+    ),
+)  # fmt: skip
+def test_no_fault_speaks_of_pythons_types(base: dict[str, Any], path: tuple[str | int, ...], value: Any) -> None:
+    inner: Any = value
+    if len(path) > 1:
+        inner = [value] if path[1] == 0 else {path[1]: value}
+    _, faults = parse_sync(exposure({**base, str(path[0]): inner}))
+    for fault in faults:
+        assert not [word for word in FOREIGN if word in fault.message], fault
 
 
 @settings(max_examples=max(200, settings().max_examples))
