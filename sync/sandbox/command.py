@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _settings(options: argparse.Namespace) -> Settings:
     return Settings(
-        keys=Keys(options.server_secret, options.console_key, options.client_key),
+        keys=Keys(options.server_secret, options.console_key, options.client_key, tuple(options.more_keys)),
         keep=options.keep,
         max_events_body=options.max_events_body,
         max_ids=options.max_ids,
@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--server-secret", default=keys.server_secret, help="key for events (default: %(default)s)")
     parser.add_argument("--console-key", default=keys.console, help="key for segments (default: %(default)s)")
     parser.add_argument("--client-key", default=keys.client, help="key that is never right (default: %(default)s)")
+    parser.add_argument(
+        "--more-keys", nargs="+", action="extend", default=[], metavar="KEY", help="keys of further Statsig projects"
+    )
     parser.add_argument(
         "--keep", choices=("events", "counts"), default=limits.keep, help="counts keeps no event bodies"
     )

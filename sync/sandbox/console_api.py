@@ -35,7 +35,7 @@ def _on(page: Page, endpoint: Endpoint) -> Endpoint:
     async def admitted(request: Request) -> Response:
         state = state_of(request)
         key = api_key(request)
-        if key != state.settings.keys.console:
+        if not state.settings.keys.opens_segments(key):
             # Statsig's message may repeat the key: a client has to keep it out of its own output.
             raise RefusedError(401, f"'{key}' is not an active Console API key.")
         if request.headers.get("statsig-api-version") != CONSOLE_API_VERSION:

@@ -55,7 +55,7 @@ async def download_id_list_file(request: Request) -> Response:
 
 def _check_key(request: Request) -> None:
     key = request.path_params.get("sdk_key") or api_key(request)
-    if key != state_of(request).settings.keys.server_secret:
+    if not state_of(request).settings.keys.opens_events(key):
         raise RefusedError(401, "Invalid server secret key.")
 
 

@@ -14,12 +14,22 @@ KeepMode = Literal["events", "counts"]
 class Keys:
     """The three kinds of key of a Statsig project.
 
-    Events take the server secret, segments the Console API key; the client key is valid for neither.
+    Events take the server secret, segments the Console API key; the client key is valid for neither. `more` are keys of
+    further projects, each for what it starts with; what is sent with them is kept as if it were of the first project.
     """
 
     server_secret: str = field(default="secret-sandbox", repr=False)
     console: str = field(default="console-sandbox", repr=False)
     client: str = field(default="client-sandbox", repr=False)
+    more: tuple[str, ...] = field(default=(), repr=False)
+
+    def opens_events(self, key: str) -> bool:
+        """Whether events are taken with this key."""
+        return key == self.server_secret or (key in self.more and key.startswith("secret-"))
+
+    def opens_segments(self, key: str) -> bool:
+        """Whether the Console API takes this key."""
+        return key == self.console or (key in self.more and key.startswith("console-"))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ from tests.integration.harness import CONSOLE_KEY, SERVER_SECRET, Project
 
 # A dead run keeps others out until its lease ends; no other run is under way here.
 _LEASE = ("--lease", "0.5", "--wait", "60")
+
+
+def _variable(mode: str) -> str:
+    return f"STATSIG_{mode.upper()}_KEY"
+
+
+# Each segment has a key of its own, so that the limits per key, which others test, cost no time here.
+_KEYS = {_variable(mode): f"{CONSOLE_KEY}-{mode}" for mode in MODES}
 _ARTIFACTS = ("dbt_project.yml", "profiles.yml", "warehouse.duckdb", "target/manifest.json", "target/run_results.json")
 
 
@@ -38,7 +46,7 @@ class Played:
 
 def play(story: Scenario, built: Path, folder: Path) -> Figures:
     """Plays the story in ``folder``, next to a copy of the project in ``built``; raises ``AssertionError``."""
-    with sandbox.running() as server:
+    with sandbox.running(sandbox.Settings(keys=sandbox.Keys(more=tuple(_KEYS.values())))) as server:
         _call(server, "limits", {"enabled": False})
         project = _project(story, built, folder, server)
         evidence, runner = Evidence(project, server), Runner(project, server, story.is_fresh)
@@ -97,9 +105,7 @@ def _project(story: Scenario, built: Path, folder: Path, server: RunningSandbox)
     for name in _ARTIFACTS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(built / name, folder / name)
-    # Each segment has a key of its own, so that the limits per key, which others test, cost no time here.
-    keys = {f"STATSIG_{mode.upper()}_KEY": CONSOLE_KEY for mode in MODES}
-    project = Project(folder, server.url, keys)
+    project = Project(folder, server.url, dict(_KEYS))
     manifest = project.artifact("manifest")
     for exposure in manifest["exposures"].values():
         meta = exposure["config"]["meta"]["statsig"]
@@ -118,7 +124,7 @@ def declare_syncs(project: Project) -> None:
         project.table(f"audience_{mode}", "select '' as user_id where false")
         meta: dict[str, Any] = {"object": "segment", "segment_id": mode, "mode": mode, "guard": guard}
         meta["create_if_missing"] = mode != "remove"
-        project.sync(mode, f"audience_{mode}", {**meta, "api_key_env": f"STATSIG_{mode.upper()}_KEY"})
+        project.sync(mode, f"audience_{mode}", {**meta, "api_key_env": _variable(mode)})
     project.table("orders", "select 0 as order_id, '' as user_id, 0 as version where false")
     events = {"object": "events", "unique_key": "order_id", "event_name": "order_completed"}
     project.sync("events", "orders", events)

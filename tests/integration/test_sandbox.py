@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from sync.sandbox import Keys, Settings, running
+from sync.sandbox.command import _parser, _settings
 from sync.sandbox.server import RunningSandbox
 
 SECRET, CONSOLE_KEY, CLIENT_KEY = "secret-sandbox", "console-sandbox", "client-sandbox"
@@ -639,6 +640,21 @@ def test_importing_the_sandbox_loads_neither_a_server_nor_the_rest_of_the_projec
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = [name for name in done.stdout.split() if name.split(".")[0] in ("sync", "uvicorn", "starlette")]
     assert sorted(loaded) == ["sync", "sync.sandbox", "sync.sandbox.settings"]
+
+
+def test_keys_of_further_projects_are_right_each_for_what_it_starts_with() -> None:
+    settings = _settings(_parser().parse_args(["--more-keys", "secret-2", "console-2", "--more-keys", "other-2"]))
+    assert SECRET not in repr(settings)
+    with running(settings) as sandbox:
+        client = Client(sandbox.url)
+        for keys in ((SECRET, CONSOLE_KEY), ("secret-2", "console-2")):
+            assert client.log(EVENT, key=keys[0]).status_code == 202
+            headers = {**CONSOLE, "STATSIG-API-KEY": keys[1]}
+            assert client.console("GET", "/nobody", headers=headers).status_code == 404
+        for keys in (("console-2", "secret-2"), ("other-2", "other-2")):
+            assert client.log(EVENT, key=keys[0]).status_code == 401
+            headers = {**CONSOLE, "STATSIG-API-KEY": keys[1]}
+            assert client.console("GET", "/nobody", headers=headers).status_code == 401
 
 
 def test_keys_are_not_in_the_settings_text() -> None:
