@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from sync.core.addresses import is_loopback
 from sync.errors import ConfigError, Fault
 from sync.spec.model import EventConfig, Sync
+from sync.spec.parse import META_PATH
 from sync.spec.statsig import (
     CLIENT_KEY_PREFIX,
     CONSOLE_KEY_PREFIX,
@@ -21,6 +23,7 @@ from sync.spec.statsig import (
 EVENTS_URL_VARIABLE, EVENTS_URL = "STATSIG_EVENTS_URL", "https://events.statsigapi.net"
 CONSOLE_URL_VARIABLE, CONSOLE_URL = "STATSIG_CONSOLE_URL", "https://statsigapi.net"
 ALLOW_HTTP_VARIABLE = "STATSIG_ALLOW_HTTP"
+_USUAL_VARIABLES = (SERVER_SECRET_VARIABLE, CONSOLE_KEY_VARIABLE)
 
 _WHERE = "In the Statsig console: Project Settings > Keys & Environments"
 
@@ -70,9 +73,8 @@ def endpoint(sync: Sync, environment: Mapping[str, str]) -> Endpoint:
     """
     url = _url(sync, environment)
     variable = _key_variable(sync)
-    value = _key_value(variable, environment)
-    is_usual = variable in (SERVER_SECRET_VARIABLE, CONSOLE_KEY_VARIABLE)
-    project = project_name(url, None if is_usual else variable)
+    value = _key_value(sync, environment)
+    project = project_name(url, None if variable in _USUAL_VARIABLES else variable)
     return Endpoint(url, variable, project, Secret(value) if value else None)
 
 
@@ -90,15 +92,26 @@ def _key_variable(sync: Sync) -> str:
     return sync.config.api_key_env or (SERVER_SECRET_VARIABLE if is_events else CONSOLE_KEY_VARIABLE)
 
 
+def key_fault(sync: Sync, problem: str) -> Fault:
+    """A fault of the key that a sync needs. It names the variable, and what in the YAML names the variable."""
+    return _variable_fault(sync, _key_variable(sync), problem)
+
+
+def _variable_fault(sync: Sync, variable: str, problem: str) -> Fault:
+    if sync.config.api_key_env:
+        return Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.api_key_env", f"{variable}: {problem}")
+    return Fault("", "environment", variable, problem)
+
+
 def _check_key(sync: Sync, environment: Mapping[str, str]) -> None:
-    variable = _key_variable(sync)
-    value = _key_value(variable, environment)
+    value = _key_value(sync, environment)
     if problem := _key_problem(Secret(value) if value else None, isinstance(sync.config, EventConfig)):
-        raise ConfigError([Fault("", "environment", variable, problem)])
+        raise ConfigError([key_fault(sync, problem)])
 
 
-def _key_value(variable: str, environment: Mapping[str, str]) -> str:
-    """The key in a variable, or in the file that the variable with ``_FILE`` names; empty where neither is set."""
+def _key_value(sync: Sync, environment: Mapping[str, str]) -> str:
+    """The key in a sync's variable, or in the file that the one with ``_FILE`` names; empty where neither is set."""
+    variable = _key_variable(sync)
     value = environment.get(variable, "").strip()
     file = environment.get(f"{variable}_FILE", "").strip()
     if value or not file:
@@ -109,7 +122,7 @@ def _key_value(variable: str, environment: Mapping[str, str]) -> str:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         # What it names may be the key itself, set in the wrong variable.
         message = f"does not name a file that can be read: {reason}."
-        raise ConfigError([Fault("", "environment", f"{variable}_FILE", message)]) from error
+        raise ConfigError([_variable_fault(sync, f"{variable}_FILE", message)]) from error
 
 
 def project_name(url: str, api_key_env: str | None) -> str:
@@ -122,16 +135,39 @@ def project_name(url: str, api_key_env: str | None) -> str:
     return f"{base}:{api_key_env}" if api_key_env else base
 
 
-def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str]) -> list[Fault]:
-    """What is wrong with the addresses and the keys that these syncs need; each fault once."""
-    faults: dict[Fault, None] = {}
+def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str], all_syncs: Iterable[Sync] = ()) -> list[Fault]:
+    """What is wrong with the addresses and the keys that these syncs need; each fault once.
+
+    ``all_syncs`` are those of the project, whose keys must differ where their variables do.
+    """
+    faults: dict[tuple[str, str], Fault] = {}
     for sync in syncs:
         for check in (_url, _check_key):
             try:
                 check(sync, environment)
             except ConfigError as error:
-                faults.update(dict.fromkeys(error.faults))
-    return list(faults)
+                for fault in error.faults:
+                    # A variable that several exposures name is one thing to mend.
+                    faults.setdefault((fault.key, fault.message), fault)
+    return [*faults.values(), *_shared_keys(all_syncs, environment)]
+
+
+def _shared_keys(syncs: Iterable[Sync], environment: Mapping[str, str]) -> Iterator[Fault]:
+    """A key in two variables makes one Statsig project look like two, to the ledgers and to the rate limits."""
+    users: dict[tuple[str, str], Sync] = {}
+    for sync in sorted(syncs, key=lambda one: _key_variable(one) not in _USUAL_VARIABLES):
+        users.setdefault((sync.config.object, _key_variable(sync)), sync)
+    owners: dict[tuple[str, str], str] = {}
+    for (kind, variable), sync in users.items():
+        with contextlib.suppress(ConfigError):
+            value = _key_value(sync, environment)
+            owner = owners.setdefault((kind, value), variable)
+            if value and owner != variable:
+                yield key_fault(
+                    sync,
+                    f"holds the same key as {owner}, so one Statsig project would be taken for two, and sent things "
+                    f"twice. Write api_key_env: {owner}, or put the key of another project into {variable}.",
+                )
 
 
 def _key_problem(key: Secret | None, is_events: bool) -> str | None:

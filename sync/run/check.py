@@ -30,8 +30,9 @@ def check(world: World, request: Request, patience: Patience) -> tuple[Checked, 
     Raises ``ConfigError`` with every fault that can be found without the network, then with every fault
     of the segments; ``DeliveryError`` where Statsig cannot be asked.
     """
-    syncs = choose(all_syncs(world.graph), request.select, "--select")
-    faults: list[Fault] = key_faults(syncs, world.environment)
+    everything = all_syncs(world.graph)
+    syncs = choose(everything, request.select, "--select")
+    faults: list[Fault] = key_faults(syncs, world.environment, everything)
     with world.warehouse.reading() as session:
         try:
             check_relations(world, syncs, session)

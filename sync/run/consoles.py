@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sync.core import preflight
 from sync.core.delivery import Patience
-from sync.edges.settings import Endpoint, endpoint
+from sync.edges.settings import Endpoint, endpoint, key_fault
 from sync.errors import DeliveryError, Fault
 from sync.run.world import World
 from sync.spec.model import SegmentConfig, Sync
@@ -76,7 +76,7 @@ def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> Lo
         description = f"segment {config.segment_id}, ID list of {segment.id_type}, {segment.count:,} ids"
         return LookedUp(segment_fault(sync, problem) if problem else None, False, description, segment.count)
     if outcome.http_status in (401, 403):
-        return LookedUp(Fault("", "environment", variable, preflight.key_refused(outcome.http_status)), False, "")
+        return LookedUp(key_fault(sync, preflight.key_refused(outcome.http_status)), False, "")
     if outcome.http_status == 404:
         fault = None if config.create_if_missing else segment_fault(sync, preflight.missing_problem(config))
         return LookedUp(fault, True, f"segment {config.segment_id} is not there yet; the first run creates it")

@@ -67,7 +67,7 @@ def select(world: World, request: Request, needs_keys: bool) -> Selection:
     everything = all_syncs(world.graph)
     syncs = choose(everything, [*request.select], "--select")
     named(everything, request.allow_removals, "--allow-removals")
-    if needs_keys and (faults := key_faults(syncs, world.environment)):
+    if needs_keys and (faults := key_faults(syncs, world.environment, everything)):
         raise ConfigError([*faults, *_relation_faults(world, syncs)])
     refusals, warnings = gate_refusals(world, request.gate, syncs)
     refused = {refusal.sync_name for refusal in refusals}

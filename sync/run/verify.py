@@ -76,7 +76,7 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> tuple[Verifi
     ``DeliveryError`` where a segment cannot be read.
     """
     syncs = _segment_syncs(world, request)
-    if faults := key_faults(syncs, world.environment):
+    if faults := key_faults(syncs, world.environment, all_syncs(world.graph)):
         raise ConfigError(faults)
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ SERVER_SECRET, CONSOLE_KEY = "secret-s3rv3r", "console-c0ns0l3"
 KEYS = {"STATSIG_SERVER_SECRET": SERVER_SECRET, "STATSIG_CONSOLE_API_KEY": CONSOLE_KEY}
 
 
-def events(**settings: Any) -> Sync:
+def events(name: str = "orders", **settings: Any) -> Sync:
     config = EventConfig.model_validate({"object": "events", "unique_key": "id", **settings})
-    return Sync("orders", "e.yml", "model.shop.orders", config)
+    return Sync(name, "e.yml", "model.shop.orders", config)
 
 
-def segment(**settings: Any) -> Sync:
+def segment(name: str = "buyers", **settings: Any) -> Sync:
     base = {"object": "segment", "segment_id": "buyers", "mode": "add"}
-    return Sync("buyers", "e.yml", "model.shop.buyers", SegmentConfig.model_validate({**base, **settings}))
+    return Sync(name, "e.yml", "model.shop.buyers", SegmentConfig.model_validate({**base, **settings}))
 
 
 def the_fault(sync: Sync, environment: dict[str, str]) -> Fault:
@@ -95,10 +96,64 @@ def test_white_space_around_a_key_does_not_belong_to_it() -> None:
 
 def test_another_variable_can_hold_the_key_of_a_second_project() -> None:
     sync = events(api_key_env="SHOP_SECRET")
-    assert the_fault(sync, KEYS).key == "SHOP_SECRET"
     found = endpoint(sync, {**KEYS, "SHOP_SECRET": "secret-sh0p"})
     assert (found.key_variable, found.required_key.reveal()) == ("SHOP_SECRET", "secret-sh0p")
     assert found.project == "statsig:SHOP_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "SHOP_SECRET: is not set"),
+        ({"SHOP_SECRET": CONSOLE_KEY}, "SHOP_SECRET: holds a Console API Key"),
+        ({"SHOP_SECRET_FILE": "nowhere"}, "SHOP_SECRET_FILE: does not name a file"),
+    ],
+)
+def test_a_fault_of_a_key_whose_variable_an_exposure_names_says_which_exposure_does(
+    environment: dict[str, str], said: str
+) -> None:
+    faults = key_faults([events(api_key_env="SHOP_SECRET"), events("visits", api_key_env="SHOP_SECRET")], environment)
+    # What is to be mended is one variable.
+    (fault,) = faults
+    assert (fault.where, fault.subject, fault.key) == (
+        "e.yml",
+        "exposure orders",
+        "config.meta.statsig.api_key_env",
+    )
+    assert fault.message.startswith(said)
+    assert CONSOLE_KEY not in fault.message
+
+
+def shared(syncs: list[Sync], environment: dict[str, str]) -> list[tuple[str, str]]:
+    """Subject and message of each fault of one selected sync, when these are all of the project's."""
+    faults = key_faults(syncs[:1], environment, syncs)
+    assert {fault.key for fault in faults} <= {"config.meta.statsig.api_key_env"}
+    assert not [key for key in environment.values() if key in "".join(map(str, faults))]
+    return [(fault.subject, fault.message) for fault in faults]
+
+
+@pytest.mark.parametrize("make", [events, segment])
+def test_one_key_in_two_variables_is_a_fault_that_does_not_show_it(make: Callable[..., Sync]) -> None:
+    (usual,) = {"STATSIG_SERVER_SECRET", "STATSIG_CONSOLE_API_KEY"} & {endpoint(make(), KEYS).key_variable}
+    one, two, three = make("one"), make("two", api_key_env="TWO"), make("three", api_key_env="THREE")
+    key = KEYS[usual]
+    for syncs in ([one, two], [two, one]):
+        ((subject, message),) = shared(syncs, {usual: key, "TWO": f"{key} "})
+        assert subject == "exposure two"
+        assert message.startswith(f"TWO: holds the same key as {usual}")
+        assert f"api_key_env: {usual}" in message
+    ((subject, message),) = shared([two, three], {usual: key, "TWO": key + "2", "THREE": key + "2"})
+    assert (subject, message.split(",")[0]) == ("exposure three", "THREE: holds the same key as TWO")
+    assert len(shared([one, two, three], {usual: key, "TWO": key, "THREE": key})) == 2
+
+
+def test_keys_that_differ_are_not_set_or_are_of_two_kinds_are_no_keys_in_two_variables() -> None:
+    other, another = segment("other", api_key_env="OTHER"), segment("another", api_key_env="ANOTHER")
+    assert shared([segment(), other], {**KEYS, "OTHER": CONSOLE_KEY + "2"}) == []
+    assert shared([segment(), other, another], KEYS) == []
+    assert shared([segment(), other], {**KEYS, "OTHER_FILE": "nowhere"}) == []
+    assert shared([segment(), segment("same", api_key_env="STATSIG_CONSOLE_API_KEY")], KEYS) == []
+    assert shared([other, segment("same", api_key_env="OTHER")], {"OTHER": CONSOLE_KEY}) == []
 
 
 def test_naming_the_usual_variable_does_not_make_another_project() -> None:
