@@ -19,6 +19,15 @@ from sync.core.columns import Column, Kind, find
 from sync.spec.model import MAPPABLE_FIELDS, USER_FIELDS, EventConfig
 from sync.spec.statsig import FORBIDDEN_IN_EVENT_NAME, MAX_TEXT_LENGTH
 
+_TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ})
+KEY_KINDS = _TIMES | {Kind.INTEGER, Kind.DECIMAL, Kind.TEXT, Kind.UUID}
+# The kinds of value that a field takes; a field that is not here takes every kind as text, but for the ids, which
+# have a rule of their own (``Column.can_be_id``).
+FIELD_KINDS: Mapping[str, frozenset[Kind]] = {
+    "event_time": _TIMES | {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT},
+    "custom": frozenset({Kind.TEXT, Kind.JSON, Kind.NESTED}),
+}
+
 # Epoch milliseconds of 2100-01-01: a larger number is most often milliseconds read as seconds.
 _LATEST_TIME = 4_102_444_800_000
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
@@ -80,9 +89,9 @@ class EventLedgers:
 def resolve(config: EventConfig, columns: Sequence[Column]) -> EventColumns:
     """Who feeds what, given the relation's columns.
 
-    A field that is not mapped takes the column with its own name, if the relation has it and
-    ``exclude`` does not keep it out. Raises ``KeyError`` for a column that is not there
-    (``sync.core.mapping`` reports those before).
+    A field that is not mapped takes the column with its own name, if the relation has it, its kind fits
+    and ``exclude`` does not keep it out. A user id of any type is taken: it is to be mended, not to be lost among
+    the metadata. Raises ``KeyError`` for a column that is not there (``sync.core.mapping`` reports those before).
     """
     chosen = {name: _required(columns, source) for name, source in config.columns.items()}
     custom_ids = {name: _required(columns, source) for name, source in config.custom_ids.items()}
@@ -90,8 +99,8 @@ def resolve(config: EventConfig, columns: Sequence[Column]) -> EventColumns:
     taken = {column.name for column in (*chosen.values(), *custom_ids.values())}
     for name in MAPPABLE_FIELDS:
         own = find(columns, name)
-        named_already = name == "event_name" and config.event_name is not None
-        if name not in chosen and own and not named_already and own.name not in excluded | taken:
+        is_set = name in chosen or (name == "event_name" and config.event_name is not None)
+        if own and not is_set and own.name not in excluded | taken and own.kind in FIELD_KINDS.get(name, Kind):
             chosen[name] = own
     used = {column.name for column in (*chosen.values(), *custom_ids.values())}
     metadata = tuple(column for column in columns if column.name not in used | excluded)

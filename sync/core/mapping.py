@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync.core.columns import Column, Kind, find
-from sync.core.event_sql import EventColumns, resolve
+from sync.core.event_sql import FIELD_KINDS, KEY_KINDS, EventColumns, resolve
 from sync.errors import Fault
 from sync.spec.model import EventConfig, SegmentConfig, Sync
 from sync.spec.parse import META_PATH, nearest
-
-_KEY_KINDS = {Kind.INTEGER, Kind.DECIMAL, Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ}
-_TIME_KINDS = {Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.TEXT}
-_CUSTOM_KINDS = {Kind.TEXT, Kind.JSON, Kind.NESTED}
 
 
 def mapping_faults(sync: Sync, columns: Sequence[Column]) -> tuple[Fault, ...]:
@@ -90,8 +86,8 @@ def _id_faults(sync: Sync, key: str, column: Column) -> Iterator[Fault]:
 def _event_faults(sync: Sync, config: EventConfig, columns: Sequence[Column]) -> Iterator[Fault]:
     found = resolve(config, columns)
     yield from _unmapped_faults(sync, config, found)
-    yield from _kind_fault(sync, "unique_key", found.unique_key, _KEY_KINDS)
-    for field, kinds in (("event_time", _TIME_KINDS), ("custom", _CUSTOM_KINDS)):
+    yield from _kind_fault(sync, "unique_key", found.unique_key, KEY_KINDS)
+    for field, kinds in FIELD_KINDS.items():
         if column := found.fields.get(field):
             yield from _kind_fault(sync, f"columns.{field}", column, kinds)
     if column := found.fields.get("user_id"):
@@ -127,7 +123,7 @@ def _unmapped_faults(sync: Sync, config: EventConfig, found: EventColumns) -> It
         yield _fault(sync, "backfill", "is a date, but no event_time is mapped. Write columns: {event_time: <column>}.")
 
 
-def _kind_fault(sync: Sync, key: str, column: Column, kinds: set[Kind]) -> Iterator[Fault]:
+def _kind_fault(sync: Sync, key: str, column: Column, kinds: frozenset[Kind]) -> Iterator[Fault]:
     if column.kind not in kinds:
         fitting = ", ".join(sorted(kind.value for kind in kinds))
         yield _fault(sync, key, f"is column '{column.name}' of type {column.type}; what fits is: {fitting}.")

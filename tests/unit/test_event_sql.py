@@ -197,7 +197,8 @@ def test_a_type_that_does_not_fit_its_place_is_a_fault_of_the_configuration(
     types = {"k": TYPES["BIGINT"], "user_id": TYPES["VARCHAR"], "device": TYPES["VARCHAR"]}
     types |= dict.fromkeys(COLUMNS.get(position, [position]), TYPES[name])
     columns = Table(types, []).create(connection)
-    config = config_of(event_name="view", custom_ids={"deviceID": "device"})
+    mapped = {} if position in FAULTY_KEYS else {position: position}
+    config = config_of(event_name="view", columns=mapped, custom_ids={"deviceID": "device"})
     assert faults_of(config, columns) == FAULTY_KEYS.get(position, [f"columns.{position}"])
 
 

@@ -169,6 +169,34 @@ def test_a_field_that_is_not_mapped_takes_the_column_of_its_own_name() -> None:
     assert "email" not in metadata
 
 
+@pytest.mark.parametrize(
+    ("name", "fits", "others"),
+    [
+        ("event_time", ["DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "BIGINT", "DOUBLE", "DECIMAL(9,3)", "VARCHAR"],
+         ["BOOLEAN", "UUID", "JSON", "BLOB", "VARCHAR[]", "TIME", "INTERVAL"]),
+        ("custom", ["VARCHAR", "JSON", "STRUCT(a INTEGER)", "MAP(VARCHAR, VARCHAR)"],
+         ["BIGINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "UUID", "BLOB"]),
+    ],
+)  # fmt: skip
+def test_a_column_of_a_fields_name_feeds_it_only_where_its_type_fits_and_is_metadata_else(
+    name: str, fits: list[str], others: list[str]
+) -> None:
+    for kind in (*fits, *others):
+        columns = (*COLUMNS, Column(name, kind))
+        assert faults_of(events(), columns) == {}
+        fields, metadata = resolved(columns)
+        assert (name in fields, name in metadata) == (kind in fits, kind in others), kind
+        # A column that the configuration names is meant, so there it is a fault.
+        mapped = faults_of(events(columns={**USER["columns"], name: name}), columns)
+        assert list(mapped) == ([] if kind in fits else [f"columns.{name}"])
+
+
+def test_a_user_id_that_cannot_be_an_id_is_not_lost_among_the_metadata() -> None:
+    columns = (*COLUMNS, Column("user_id", "DOUBLE"))
+    found = faults_of(events(columns={}, custom_ids={"stableID": "device"}), columns)
+    assert "42.0 is not 42" in found["columns.user_id"]
+
+
 def test_a_column_of_a_fields_name_that_is_excluded_is_not_sent() -> None:
     columns = (*COLUMNS, Column("email", "VARCHAR"))
     fields, metadata = resolved(columns, exclude=["EMAIL"])
