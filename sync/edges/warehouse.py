@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import duckdb
 import polars as pl
@@ -34,16 +35,25 @@ class Warehouse:
 
     def __init__(self, path: str, settings: Mapping[str, Any], clock: Clock) -> None:
         self._path, self._settings, self._clock = path, settings, clock
+        self._was_open = False
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the database is a file, and that is not there."""
+        return not self._path.startswith("md:") and not Path(self._path).exists()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that cannot write."""
+        """A session that cannot write. Raises as ``writing`` does."""
         with self._open(read_only=True) as session:
             yield session
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session in one transaction: all that is appended in it stands, or nothing does."""
+        """A session in one transaction: all that is appended in it stands, or nothing does.
+
+        Raises ``ConfigError`` for a file that was never there, ``WarehouseError`` where the database fails.
+        """
         with self._open(read_only=False) as session:
             session.begin()
             yield session
@@ -55,30 +65,35 @@ class Warehouse:
         try:
             yield Session(connection)
         except duckdb.Error as error:
-            raise WarehouseError(f"{self._path}: {_first_lines(error)}") from error
+            self._fail(error)
         finally:
             connection.close()
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        if not self._path.startswith("md:") and not Path(self._path).exists():
-            raise WarehouseError(f"{self._path} does not exist. Run dbt build first: it creates the database.")
+        if self.is_missing:
+            message = f"{_shown(self._path)} does not exist. Run dbt build first: it creates the database."
+            raise WarehouseError(message) if self._was_open else ConfigError([Fault("", "", "", message)])
         deadline = self._clock.monotonic() + _LOCK_WAIT_SECONDS
         while True:
             try:
                 connection = duckdb.connect(self._path, read_only=read_only)
                 break
-            except duckdb.IOException as error:
-                if not _is_locked(error) or self._clock.monotonic() > deadline:
-                    raise WarehouseError(_lock_message(self._path, error)) from error
-                self._clock.sleep(_LOCK_POLL_SECONDS)
             except duckdb.Error as error:
-                raise WarehouseError(f"{self._path}: {_first_lines(error)}") from error
+                if not _is_locked(error) or self._clock.monotonic() > deadline:
+                    self._fail(error)
+                self._clock.sleep(_LOCK_POLL_SECONDS)
         try:
             self._configure(connection)
         except duckdb.Error as error:
             connection.close()
-            raise WarehouseError(f"{self._path}: {_first_lines(error)}") from error
+            self._fail(error)
+        self._was_open = True
         return connection
+
+    def _fail(self, error: duckdb.Error) -> NoReturn:
+        """Raises ``WarehouseError``. A path's query may hold a token: neither is it told, nor is DuckDB's own error."""
+        found = WarehouseError(_message(self._path, error))
+        raise found from (None if "?" in self._path else error)
 
     def _configure(self, connection: duckdb.DuckDBPyConnection) -> None:
         # DuckDB draws a progress bar even where output is redirected.
@@ -188,17 +203,28 @@ def _is_locked(error: Exception) -> bool:
     return "Could not set lock" in str(error) or "used by another process" in str(error)
 
 
-def _lock_message(path: str, error: Exception) -> str:
+def _message(path: str, error: Exception) -> str:
     if not _is_locked(error):
-        return f"{path}: {_first_lines(error)}"
+        return f"{_shown(path)}: {_told(path, error)}"
     return (
-        f"{path} is held by another process and was not free within {_LOCK_WAIT_SECONDS:.0f} seconds. "
-        f"Wait until it ends, or close the program that has the file open. ({_first_lines(error)})"
+        f"{_shown(path)} is held by another process and was not free within {_LOCK_WAIT_SECONDS:.0f} seconds. "
+        f"Wait until it ends, or close the program that has the file open. ({_told(path, error)})"
     )
 
 
-def _first_lines(error: Exception) -> str:
-    return str(error).strip().split("\n\n")[0][:500]
+def _shown(path: str) -> str:
+    """The path without its query: MotherDuck takes a token there."""
+    return path.partition("?")[0]
+
+
+def _told(path: str, error: Exception) -> str:
+    """The first of DuckDB's own words, without the path's query and the values in it."""
+    told = str(error).strip().split("\n\n")[0]
+    parts = path.partition("?")[2].split("&")
+    hidden = [*parts, *(part.partition("=")[2] for part in parts)]
+    for text in sorted({*hidden, *map(unquote, hidden)} - {""}, key=len, reverse=True):
+        told = told.replace(text, "(hidden)")
+    return told[:500]
 
 
 def missing_relations(session: Session, relations: Sequence[str]) -> tuple[str, ...]:
