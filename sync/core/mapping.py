@@ -13,12 +13,15 @@ from sync.spec.parse import META_PATH, nearest
 
 def mapping_faults(sync: Sync, columns: Sequence[Column]) -> tuple[Fault, ...]:
     """What is wrong between the sync's configuration and its relation's columns."""
-    missing = tuple(_missing_columns(sync, columns))
-    if missing:
-        return missing
+    missing = [(key, name) for key, name in _named_columns(sync) if find(columns, name) is None]
+    faults = [_missing_fault(sync, key, name, columns) for key, name in missing]
     if isinstance(sync.config, SegmentConfig):
-        return tuple(_segment_faults(sync, sync.config, columns))
-    return tuple(_event_faults(sync, sync.config, columns))
+        said = {fault.key for fault in faults}
+        return (*faults, *(one for one in _segment_faults(sync, sync.config, columns) if one.key not in said))
+    # While the others are checked, text stands in for what is missing: it fits everywhere.
+    stand_ins = [Column(name, "VARCHAR") for name in dict.fromkeys(name for _, name in missing)]
+    found = resolve(sync.config, [*columns, *stand_ins])
+    return (*faults, *_event_faults(sync, sync.config, found), *_dot_faults(sync, found.metadata, columns))
 
 
 def ignored_columns_note(sync: Sync) -> str | None:
@@ -49,14 +52,12 @@ def _named_columns(sync: Sync) -> Iterator[tuple[str, str]]:
         yield "unique_key", config.unique_key
 
 
-def _missing_columns(sync: Sync, columns: Sequence[Column]) -> Iterator[Fault]:
+def _missing_fault(sync: Sync, key: str, name: str, columns: Sequence[Column]) -> Fault:
     names = [column.name for column in columns]
-    for key, name in _named_columns(sync):
-        if find(columns, name) is None:
-            suggestion = nearest(name, names)
-            yield _fault(
-                sync, key, f"names column '{name}', which the model does not have.{suggestion} It has: {_list(names)}."
-            )
+    suggestion = nearest(name, names)
+    return _fault(
+        sync, key, f"names column '{name}', which the model does not have.{suggestion} It has: {_list(names)}."
+    )
 
 
 def _list(names: Sequence[str]) -> str:
@@ -83,8 +84,7 @@ def _id_faults(sync: Sync, key: str, column: Column) -> Iterator[Fault]:
         )
 
 
-def _event_faults(sync: Sync, config: EventConfig, columns: Sequence[Column]) -> Iterator[Fault]:
-    found = resolve(config, columns)
+def _event_faults(sync: Sync, config: EventConfig, found: EventColumns) -> Iterator[Fault]:
     yield from _unmapped_faults(sync, config, found)
     yield from _kind_fault(sync, "unique_key", found.unique_key, KEY_KINDS)
     for field, kinds in FIELD_KINDS.items():
@@ -94,8 +94,11 @@ def _event_faults(sync: Sync, config: EventConfig, columns: Sequence[Column]) ->
         yield from _id_faults(sync, "columns.user_id", column)
     for name, column in found.custom_ids.items():
         yield from _id_faults(sync, f"custom_ids.{name}", column)
-    for column in found.metadata:
-        if "." in column.name:
+
+
+def _dot_faults(sync: Sync, metadata: Sequence[Column], columns: Sequence[Column]) -> Iterator[Fault]:
+    for column in metadata:
+        if "." in column.name and column in columns:
             yield _fault(
                 sync,
                 "exclude",

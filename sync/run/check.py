@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from sync.core.delivery import Patience
 from sync.core.mapping import ignored_columns_note
-from sync.edges.settings import endpoint, key_faults
+from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
-from sync.run.gather import check_relations
-from sync.run.prepare import Request
-from sync.run.world import World, all_syncs, choose
+from sync.run.prepare import Request, configured, with_relation_faults
+from sync.run.world import World
 from sync.spec.model import SegmentConfig, Sync
 
 
@@ -30,18 +29,11 @@ def check(world: World, request: Request, patience: Patience) -> tuple[Checked, 
     Raises ``ConfigError`` with every fault that can be found without the network, then with every fault
     of the segments; ``DeliveryError`` where Statsig cannot be asked.
     """
-    everything = all_syncs(world.graph)
-    syncs = choose(everything, request.select, "--select")
-    faults: list[Fault] = key_faults(syncs, world.environment, everything)
-    with world.warehouse.reading() as session:
-        try:
-            check_relations(world, syncs, session)
-        except ConfigError as error:
-            faults.extend(error.faults)
-    if faults:
+    found = configured(world, request, needs_keys=True)
+    if faults := with_relation_faults(world, found):
         raise ConfigError(faults)
     with ExitStack() as stack:
-        return _check_segments(syncs, Consoles(world, patience, stack), world)
+        return _check_segments(found.syncs, Consoles(world, patience, stack), world)
 
 
 def _check_segments(syncs: tuple[Sync, ...], consoles: Consoles, world: World) -> tuple[Checked, ...]:

@@ -30,22 +30,35 @@ def check_ledgers(world: World, session: Session) -> None:
 
 
 def check_relations(world: World, syncs: Sequence[Sync], session: Session) -> dict[str, tuple[Column, ...]]:
-    """The columns of each sync's relation, by the sync's name; raises ``ConfigError`` with every fault."""
-    check_ledgers(world, session)
+    """The columns of each sync's relation, by the sync's name.
+
+    Raises ``ConfigError`` with every fault of the relations, and with the ledgers that are not there.
+    """
     found: dict[str, tuple[Column, ...]] = {}
     faults: list[Fault] = []
+    try:
+        check_ledgers(world, session)
+    except ConfigError as error:
+        faults.extend(error.faults)
     for sync in syncs:
-        relation = world.relation(sync)
-        columns = session.columns(relation)
-        if columns is None:
-            message = f"is {relation}, which is not in the warehouse. Run dbt build first."
-            faults.append(Fault(sync.file, f"exposure {sync.name}", "depends_on", message))
+        try:
+            found[sync.name] = _columns(world, sync, session)
+        except ConfigError as error:
+            faults.extend(error.faults)
         else:
-            found[sync.name] = columns
-            faults.extend(mapping_faults(sync, columns))
+            faults.extend(mapping_faults(sync, found[sync.name]))
     if faults:
         raise ConfigError(faults)
     return found
+
+
+def _columns(world: World, sync: Sync, session: Session) -> tuple[Column, ...]:
+    relation = world.relation(sync)
+    columns = session.columns(relation)
+    if columns is None:
+        message = f"is {relation}, which is not in the warehouse. Run dbt build first."
+        raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
+    return columns
 
 
 @dataclass(frozen=True)

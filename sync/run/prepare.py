@@ -25,7 +25,7 @@ from sync.run.gather import (
     source,
 )
 from sync.run.gather_events import gather_events
-from sync.run.world import World, all_syncs, choose, named
+from sync.run.world import World, find_syncs, matching, named, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import partners
 from sync.spec.statsig import ID_LIST_LIMITS
@@ -58,32 +58,61 @@ class Selection:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Configured:
+    """The syncs that a request names, all of the project's, and what can be found wrong without the warehouse."""
+
+    syncs: tuple[Sync, ...]
+    all_syncs: tuple[Sync, ...]
+    faults: tuple[Fault, ...]
+
+
+def configured(world: World, request: Request, needs_keys: bool) -> Configured:
+    """What the configuration, the request and, where they are needed, the keys come to."""
+    everything, faults = find_syncs(world.graph)
+    syncs = matching(everything, request.select)
+    # An exposure that has faults of its own is named by a pattern all the same.
+    names = sorted(exposure.name for exposure in world.graph.exposures)
+    found = [
+        *faults,
+        *pattern_faults(names, request.select, "--select"),
+        *pattern_faults(names, request.allow_removals, "--allow-removals"),
+        *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
+    ]
+    return Configured(syncs, everything, tuple(found))
+
+
+def with_relation_faults(world: World, found: Configured) -> tuple[Fault, ...]:
+    """The faults of the configuration, and those between it and the models.
+
+    A warehouse that fails is one more fault beside others, and raises ``WarehouseError`` where it is alone.
+    """
+    try:
+        with world.warehouse.reading() as session:
+            check_relations(world, found.syncs, session)
+    except ConfigError as error:
+        return (*found.faults, *error.faults)
+    except WarehouseError as error:
+        if not found.faults:
+            raise
+        return (*found.faults, Fault("", "", "", str(error)))
+    return found.faults
+
+
 def select(world: World, request: Request, needs_keys: bool) -> Selection:
     """The selected syncs, after the gate.
 
-    Raises ``ConfigError`` for faults in the configuration or the keys, ``RefusedError`` where the gate
-    refuses a sync and the request does not say to keep going.
+    Raises ``ConfigError`` with every fault in the configuration, the keys and the models' columns where
+    there is one that can be seen without the warehouse; faults that only the warehouse shows are found when the
+    models are read.
     """
-    everything = all_syncs(world.graph)
-    syncs = choose(everything, [*request.select], "--select")
-    named(everything, request.allow_removals, "--allow-removals")
-    if needs_keys and (faults := key_faults(syncs, world.environment, everything)):
-        raise ConfigError([*faults, *_relation_faults(world, syncs)])
-    refusals, warnings = gate_refusals(world, request.gate, syncs)
+    found = configured(world, request, needs_keys)
+    if (found.faults or world.warehouse.is_missing) and (faults := with_relation_faults(world, found)):
+        raise ConfigError(faults)
+    refusals, warnings = gate_refusals(world, request.gate, found.syncs)
     refused = {refusal.sync_name for refusal in refusals}
-    return Selection(tuple(sync for sync in syncs if sync.name not in refused), everything, refusals, warnings)
-
-
-def _relation_faults(world: World, syncs: Sequence[Sync]) -> tuple[Fault, ...]:
-    """What is wrong between the configuration and the models, to be said along with other faults."""
-    try:
-        with world.warehouse.reading() as session:
-            check_relations(world, syncs, session)
-    except ConfigError as error:
-        return error.faults
-    except WarehouseError:
-        return ()
-    return ()
+    syncs = tuple(sync for sync in found.syncs if sync.name not in refused)
+    return Selection(syncs, found.all_syncs, refusals, warnings)
 
 
 def refuse(refusals: Sequence[Refusal]) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,31 +129,55 @@ def _ledger_relations(graph: Graph) -> dict[str, str]:
 
 def all_syncs(graph: Graph) -> tuple[Sync, ...]:
     """The project's syncs, in the order of their names. Raises ``ConfigError`` with every fault."""
-    syncs, faults = parse_syncs(graph.exposures)
+    syncs, faults = find_syncs(graph)
     if faults:
         raise ConfigError(faults)
-    if not syncs:
+    return syncs
+
+
+def find_syncs(graph: Graph) -> tuple[tuple[Sync, ...], tuple[Fault, ...]]:
+    """The project's syncs, in the order of their names, and every fault of its exposures.
+
+    Raises ``ConfigError`` where there is no sync to find anything wrong with.
+    """
+    if not graph.exposures:
         message = "no exposure has config.meta.statsig, so there is nothing to sync."
         raise ConfigError([Fault("manifest.json", "", "", message)])
-    return tuple(sorted(syncs, key=lambda sync: sync.name))
+    syncs, faults = parse_syncs(graph.exposures)
+    return tuple(sorted(syncs, key=lambda sync: sync.name)), faults
 
 
 def choose(syncs: Sequence[Sync], patterns: Sequence[str], option: str) -> tuple[Sync, ...]:
     """Those of the syncs that the patterns name (all where there are none), in the order given.
 
-    A pattern is an exposure's name, may have ``*`` and ``?``, and may start with ``exposure:``. Raises
-    ``ConfigError`` for one that names no sync; ``option`` is where it was written.
+    Raises ``ConfigError`` with every pattern that names no sync; ``option`` is where they were written.
     """
-    chosen: set[str] = set()
-    for pattern in patterns:
-        name = pattern.removeprefix("exposure:")
-        matching = [sync.name for sync in syncs if fnmatch.fnmatchcase(sync.name, name)]
-        if not matching:
-            known = [sync.name for sync in syncs]
-            message = f"'{pattern}' names no sync.{nearest(name, known)} The syncs are: {', '.join(known)}."
-            raise ConfigError([Fault("", "", option, message)])
-        chosen.update(matching)
-    return tuple(sync for sync in syncs if not patterns or sync.name in chosen)
+    if faults := tuple(pattern_faults([sync.name for sync in syncs], patterns, option)):
+        raise ConfigError(faults)
+    return matching(syncs, patterns)
+
+
+def matching(syncs: Sequence[Sync], patterns: Sequence[str]) -> tuple[Sync, ...]:
+    """Those of the syncs that the patterns name (all where there are none), in the order given."""
+    return tuple(sync for sync in syncs if not patterns or any(_names(one, sync.name) for one in patterns))
+
+
+def pattern_faults(names: Sequence[str], patterns: Sequence[str], option: str) -> Iterator[Fault]:
+    """The patterns that name none of these syncs; ``option`` is where they were written."""
+    for pattern in dict.fromkeys(patterns):
+        if not any(_names(pattern, name) for name in names):
+            suggestion = nearest(pattern.removeprefix(_PREFIX), names)
+            message = f"'{pattern}' names no sync.{suggestion} The syncs are: {', '.join(names)}."
+            yield Fault("", "", option, message)
+
+
+# As dbt names an exposure on its own command line.
+_PREFIX = "exposure:"
+
+
+def _names(pattern: str, name: str) -> bool:
+    """Whether a pattern, which may have ``*`` and ``?`` and start with ``exposure:``, names this sync."""
+    return fnmatch.fnmatchcase(name, pattern.removeprefix(_PREFIX))
 
 
 def named(syncs: Sequence[Sync], patterns: Sequence[str], option: str) -> frozenset[str]:

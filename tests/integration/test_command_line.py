@@ -331,6 +331,67 @@ def test_missing_columns_are_named_with_the_nearest_spelling_and_keys_at_the_sam
     assert arrived.requests() == []
 
 
+EVERYTHING = (
+    "exposure broken: config.meta.statsig.unique_key: is missing",
+    "--select: 'shop_vists' names no sync. Did you mean 'shop_visits'?",
+    "--select: 'nobody' names no sync.",
+    "unique_key: names column 'idd'",
+    "custom_ids.stableID: is column 'ratio' of type DOUBLE",
+    "exposure people: depends_on: is model.statsig_sync.nowhere, which has no relation",
+)
+PATTERNS = ("--select", "shop_vists", "shop_*", "--select", "nobody", "people", "broken")
+
+
+@pytest.fixture
+def broken(shop: Project) -> Project:
+    """A project with something wrong on every floor, but for the keys."""
+    events = {"object": "events", "unique_key": "idd", "event_name": "visit", "custom_ids": {"stableID": "ratio"}}
+    shop.table("visits", "select 1 as id, 'ann' as user_id, 0.5::double as ratio")
+    shop.sync("shop_visits", "visits", events)
+    shop.sync("people", "nowhere", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    shop.sync("broken", "visits", {"object": "events"})
+    return shop
+
+
+def test_faults_of_exposures_patterns_keys_and_columns_are_reported_at_once(broken: Project, arrived: StandIn) -> None:
+    key = "STATSIG_SERVER_SECRET: is not set"
+    for command, expected in (("check", (*EVERYTHING, key)), ("run", (*EVERYTHING, key)), ("plan", EVERYTHING)):
+        errors = faults_of(command_here(broken, command, *PATTERNS, STATSIG_SERVER_SECRET=None))
+        assert len(errors) == len(expected), errors
+        for part in expected:
+            assert any(part in error for error in errors), part
+    more = ("--allow-removals", "nobody")
+    assert any("--allow-removals: 'nobody'" in one for one in faults_of(command_here(broken, "run", *PATTERNS, *more)))
+    assert arrived.requests() == []
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), (b"not a database" * 1000, "not a valid")])
+def test_a_warehouse_that_cannot_be_opened_does_not_hide_the_other_faults(
+    broken: Project, content: bytes | None, said: str
+) -> None:
+    file = broken.folder / "warehouse.duckdb"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    for command in ("check", "run"):
+        errors = faults_of(command_here(broken, command, *PATTERNS, STATSIG_SERVER_SECRET=None))
+        for part in (*EVERYTHING[:3], "STATSIG_SERVER_SECRET: is not set", f"{file.name}", said):
+            assert any(part in error for error in errors), (part, errors)
+        assert len(errors) == 5
+
+
+@pytest.mark.parametrize(
+    "command", [("check",), ("plan",), ("run",), ("verify",), ("resolve", "shop_views", "--as", "sent"),
+                ("prune", "--older-than", "180d")]
+)  # fmt: skip
+def test_a_database_that_is_not_there_is_wrong_configuration(shop: Project, command: tuple[str, ...]) -> None:
+    (shop.folder / "warehouse.duckdb").unlink()
+    # The gate does not come first: what it says of a build would lead nowhere.
+    shop.set_status(f"model.{PACKAGE}.visits", "error")
+    (error,) = faults_of(command_here(shop, *command))
+    assert "warehouse.duckdb does not exist. Run dbt build first" in error
+
+
 # What is missing.
 
 

@@ -67,6 +67,34 @@ def test_all_missing_columns_are_named_at_once() -> None:
     assert set(faults_of(sync)) == {"unique_key", "columns.user_id", "columns.email", "custom_ids.x", "exclude"}
 
 
+def test_missing_columns_do_not_hide_what_else_is_wrong_with_a_sync() -> None:
+    columns = (*COLUMNS, Column("ratio", "DOUBLE"), Column("is_new", "BOOLEAN"), Column("cart.total", "BIGINT"))
+    mapped = {"user_id": "ratio", "event_time": "is_new", "email": "mail", "custom": "amount"}
+    sync = events(unique_key="is_new", columns=mapped, custom_ids={"stableID": "devise"}, exclude=["note"])
+    # Two faults are of exclude: the column that is missing, and the one with a dot.
+    assert sorted(fault.key.removeprefix("config.meta.statsig.") for fault in mapping_faults(sync, columns)) == [
+        *("columns.custom", "columns.email", "columns.event_time", "columns.user_id"),
+        *("custom_ids.stableID", "exclude", "exclude", "unique_key"),
+    ]
+    sync = segment(columns={"user_id": "ratio", "email": "mail"})
+    assert set(faults_of(sync, columns)) == {"columns.user_id", "columns.email"}
+    sync = segment(columns={"email": "mail"})
+    assert set(faults_of(sync, columns)) == {"columns.user_id", "columns.email"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"columns": {"user_id": "nobody"}}, "columns.user_id"),
+        ({"columns": {}, "custom_ids": {"stableID": "nothing"}}, "custom_ids.stableID"),
+        ({"unique_key": "order.id"}, "unique_key"),
+        ({"backfill": "2026-01-31", "columns": {**USER["columns"], "event_time": "never"}}, "columns.event_time"),
+    ],
+)
+def test_a_column_that_is_missing_is_one_fault_and_not_two(settings: dict[str, Any], key: str) -> None:
+    assert [fault.key for fault in mapping_faults(events(**settings), COLUMNS)] == [f"config.meta.statsig.{key}"]
+
+
 @pytest.mark.parametrize(
     "kind", ["DOUBLE", "FLOAT", "DECIMAL(10,2)", "BOOLEAN", "DATE", "TIMESTAMP", "JSON", "BLOB", "VARCHAR[]"]
 )
