@@ -37,10 +37,8 @@ def print_plan(plan: Plan) -> None:
         print(_headline(one))
         for line in _plan_lines(one):
             print(f"  {line}")
-    for note in plan.notes:
-        print(f"note: {note}")
-    for warning in plan.warnings:
-        print(f"warning: {warning}")
+    for remark in _remarks(plan):
+        print(remark)
     for refusal in plan.refusals:
         print(f"refused: {refusal.sync_name}: {refusal.message}")
     if plan.is_empty:
@@ -52,6 +50,10 @@ def print_plan(plan: Plan) -> None:
 def printable(text: str) -> str:
     """Text of data or of Statsig's with what would steer a terminal, or turn a line around, escaped."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _remarks(plan: Plan) -> list[str]:
+    return [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in plan.warnings)]
 
 
 def _headline(plan: SyncPlan) -> str:
@@ -100,11 +102,7 @@ def _reject_lines(counts: dict[tuple[str, str], int]) -> list[str]:
 
 
 def print_report(report: RunReport) -> None:
-    """How a run ended."""
-    for note in report.plan.notes:
-        print(f"note: {note}")
-    for warning in report.plan.warnings:
-        print(f"warning: {warning}")
+    """How a run ended; what there is to remark on its plan was told before it began."""
     for refusal in report.plan.refusals:
         print(f"refused: {refusal.sync_name}: {refusal.message}")
     for plan, result in zip(report.plan.syncs, report.results, strict=False):
@@ -156,6 +154,11 @@ class PlainObserver:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
+    def planned(self, plan: Plan) -> None:
+        """Says what is worth knowing before anything is sent."""
+        for remark in _remarks(plan):
+            print(remark, file=self._stream, flush=True)
+
     def started(self, plan: SyncPlan) -> None:
         """Says what is about to be sent."""
         if plan.keys:
@@ -171,6 +174,9 @@ class PlainObserver:
 class QuietObserver(PlainObserver):
     """Says nothing at all."""
 
+    def planned(self, plan: Plan) -> None:
+        """Says nothing."""
+
     def started(self, plan: SyncPlan) -> None:
         """Says nothing."""
 
@@ -183,4 +189,4 @@ def observer(stream: TextIO, quiet: bool) -> Observer:
         return PlainObserver(stream)
     from sync.cli.progress import ProgressObserver  # noqa: PLC0415 - a terminal only
 
-    return ProgressObserver()
+    return ProgressObserver(stream)

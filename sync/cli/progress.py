@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TextIO
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from sync.cli.printing import PlainObserver
 from sync.core.plan import SyncPlan
 from sync.run.apply import SyncResult
 
 
-class ProgressObserver:
+class ProgressObserver(PlainObserver):
     """A bar for the sync that is under way; it goes when the sync is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

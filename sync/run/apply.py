@@ -33,6 +33,9 @@ _EVENT_WAVE = 8
 class Observer(Protocol):
     """Is told how a run goes on."""
 
+    def planned(self, plan: Plan) -> None:
+        """The plan is made: nothing is sent yet, and what the plan refuses is not left out yet."""
+
     def started(self, plan: SyncPlan) -> None:
         """A sync starts to send."""
 

@@ -84,7 +84,9 @@ def _run(world: World, request: Request, manner: Manner, selection: Selection, l
     with ExitStack() as stack:
         spool = stack.enter_context(closing(Spool()))
         consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
-        found = _without_refused(make_plan(world, request, selection, spool, consoles), request)
+        made = make_plan(world, request, selection, spool, consoles)
+        manner.observer.planned(made)
+        found = _without_refused(made, request)
         lease.refuse(found.refusals)
         applier = Applier(world, lease, spool, consoles, manner.patience)
         results = applier.apply(found, manner.should_stop, manner.observer)

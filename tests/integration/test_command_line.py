@@ -113,6 +113,26 @@ def test_run_reports_in_plain_lines_where_there_is_no_terminal(shop: Project) ->
     assert "shop_views: finished, nothing to send" in finished.stdout
 
 
+def test_notes_and_warnings_come_before_anything_is_sent_also_where_a_guard_refuses(
+    shop: Project, arrived: StandIn
+) -> None:
+    shop.table("people", "select 'u' || range as user_id, 'd' as device from range(1001)")
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", "custom_ids": {"stableID": "device"}}
+    shop.sync("people", "people", {**meta, "create_if_missing": True})
+    finished = shop.command("run")
+    assert finished.returncode == 0
+    lines = finished.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["note", "warning", "people", "shop_views", "shop_visits"]
+    assert "Above 1,000 ids" in lines[1]
+    assert not [line for line in finished.stdout.splitlines() if line.startswith(("note:", "warning:"))]
+
+    shop.table("people", "select 'u' || range as user_id, 'd' as device from range(500)")
+    finished = command_here(shop, "run", "--select", "people")
+    assert finished.returncode == 3
+    assert [line.split(":")[0] for line in finished.stderr.splitlines()] == ["note", "error"]
+    assert len(arrived.ids("people")) == 1001
+
+
 def test_a_terminal_shows_progress(shop: Project) -> None:
     terminal, end = pty.openpty()
     environment = shop.process_environment({"TERM": "xterm", "COLUMNS": "120"})
