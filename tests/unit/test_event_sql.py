@@ -378,6 +378,12 @@ def test_times_do_not_depend_on_the_zone_of_the_machine(connection: duckdb.DuckD
         ("ISO text", "yesterday"),
         ("ISO text", "1769853600"),
         ("ISO text", "31.01.2026"),
+        ("ISO text", "20260131"),
+        ("ISO text", "20260131T100000Z"),
+        ("ISO text", "2026-W05-6"),
+        ("ISO text", "2026-031"),
+        ("ISO text", "2026-01-31T10"),
+        ("ISO text", "2026-01-31T100000"),
         ("ISO text", "2026-13-01"),
         ("ISO text", "infinity"),
         ("ISO text", ""),
@@ -452,6 +458,16 @@ def test_the_smallest_decimals_are_numbers_in_json(connection: duckdb.DuckDBPyCo
     event, rejected = one_row(connection, {"event_value": "DECIMAL(2,2)"}, [Decimal("-0.05")])
     assert rejected == []
     assert body_of(event)["value"] == -0.05
+
+
+def test_what_is_inside_a_struct_is_written_as_duckdbs_to_json_writes_it(connection: duckdb.DuckDBPyConnection) -> None:
+    inside = "{'at': timestamp '2026-01-31 10:00:00', 'zoned': timestamptz '2026-01-31 10:00:00Z', 'no': 'nan'::double}"
+    connection.execute(f"create or replace table source as select 1 as k, 'ann' as user_id, {inside} as inside")
+    columns = tuple(Column(row[0], row[1]) for row in connection.execute("describe source").fetchall())
+    (row,) = encoded(connection, config_of(event_name="view"), columns)
+    event, _ = settle_row(row)
+    expected = '{"at":"2026-01-31 10:00:00","zoned":"2026-01-31 10:00:00+00","no":NaN}'
+    assert body_of(event)["metadata"]["inside"] == expected
 
 
 def test_numbers_keep_every_digit(connection: duckdb.DuckDBPyConnection) -> None:

@@ -79,6 +79,12 @@ def test_an_ancestor_that_failed_refuses_the_sync(status: str) -> None:
     assert "stg_customers" in problem
 
 
+def test_an_ancestor_that_is_not_in_the_results_refuses_only_by_its_tests() -> None:
+    assert after(PARENT, None) == ()
+    (problem,) = problems(changed={PARENT: None, "test.shop.parents": None})
+    assert problem == "test parents is not in the results of this build"
+
+
 @pytest.mark.parametrize(("node", "status"), [(OTHER, "error"), ("test.shop.others", "fail")])
 def test_what_has_nothing_to_do_with_the_model_does_not_count(node: str, status: str) -> None:
     assert after(node, status) == ()
