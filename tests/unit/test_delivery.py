@@ -192,7 +192,7 @@ def test_a_long_message_is_cut() -> None:
 
 
 def outcome(state: State, should_split: bool = False) -> Outcome:
-    return Outcome(state, None, None, should_split=should_split)
+    return Outcome(state, None, None, attempts=1, should_split=should_split)
 
 
 @pytest.mark.parametrize("state", [State.REJECTED, State.UNKNOWN])
