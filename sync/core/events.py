@@ -117,11 +117,16 @@ def settle_row(row: Row, retry_rejected: bool = False) -> tuple[Event | None, li
     extra = row.copies if not row.is_chosen else row.copies - 1
     if extra:
         found.append(_rejected(row, reasons.DUPLICATE_KEY, None, extra))
-    was_refused = not retry_rejected and reasons.REFUSED_BY_STATSIG in _logged(row)
-    if not row.is_chosen or row.was_sent or was_refused:
+    if not row.is_chosen or row.was_sent or is_held_back(row, retry_rejected):
         return None, _unlogged(row, found)
     event, problems = _encode(row)
     return event, _unlogged(row, found + problems)
+
+
+def is_held_back(row: Row, retry_rejected: bool) -> bool:
+    """Whether a row that could be sent waits because Statsig has refused it as it is."""
+    could_go = row.reason is None and row.is_chosen and not row.was_sent
+    return could_go and not retry_rejected and reasons.REFUSED_BY_STATSIG in _logged(row)
 
 
 def _encode(row: Row) -> tuple[Event | None, list[RejectedRow]]:

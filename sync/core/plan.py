@@ -91,6 +91,11 @@ class SegmentPlan:
         return sum(len(ids) for ids in (self.facts.adopted, self.facts.released) if ids is not None)
 
     @property
+    def held_back(self) -> int:
+        """Ids that Statsig refused before, and that wait for --retry-rejected."""
+        return len(self.facts.refused)
+
+    @property
     def keys(self) -> int:
         """Ids to send."""
         return len(self.change.removes) + len(self.change.adds)
@@ -119,7 +124,8 @@ class EventPlan:
 
     ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
     reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
-    ``may_resend`` says whether a batch whose outcome is unknown is sent again.
+    ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
+    Statsig refused before, and that wait for --retry-rejected.
     """
 
     sync: Sync
@@ -133,6 +139,7 @@ class EventPlan:
     rejected_rows: Mapping[tuple[str, str], int]
     samples: tuple[str, ...]
     last_sequence: int
+    held_back: int = 0
 
     @property
     def rows_rejected(self) -> int:
@@ -209,13 +216,13 @@ def plan_segment(facts: SegmentFacts) -> SegmentPlan:
     return SegmentPlan(facts, Change(*kept))
 
 
-def refused_note(plan: SegmentPlan) -> str | None:
-    """What to say of ids that are held back; None where there are none."""
-    count = len(plan.facts.refused)
-    if not count:
+def refused_note(plan: SyncPlan) -> str | None:
+    """What to say of ids or events that are held back; None where there are none."""
+    if not plan.held_back:
         return None
+    what = "id(s)" if isinstance(plan, SegmentPlan) else "event(s)"
     return (
-        f"{plan.sync.name}: {count:,} id(s) are held back, because Statsig refused them before; see "
+        f"{plan.sync.name}: {plan.held_back:,} {what} are held back, because Statsig refused them before; see "
         "statsig_reject_log. --retry-rejected sends them again."
     )
 
@@ -291,6 +298,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "members_after": plan.members_after,
         "requests": plan.requests,
         "rejected": _by_reason(rejected_rows(plan.facts.rejects)),
+        "held_back": plan.held_back,
         "samples": {
             "add": plan.change.adds.head(_SAMPLES).to_list(),
             "remove": plan.change.removes.head(_SAMPLES).to_list(),
@@ -310,6 +318,7 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "requests": plan.requests,
         "body_bytes": sum(batch.body_bytes for batch in plan.batches),
         "rejected": _by_reason(plan.rejected_rows),
+        "held_back": plan.held_back,
         "samples": list(plan.samples),
     }
 

@@ -44,7 +44,7 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
     plans: list[SyncPlan] = sorted([*segments, *gathered.events], key=lambda plan: plan.sync.name)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
-    notes += [note for plan in segments if (note := refused_note(plan))]
+    notes += [note for plan in plans if (note := refused_note(plan))]
     refusals = [
         *gathered.overlaps,
         *guards.refusals(segments, allow_removals),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from sync.core import event_sql, ledger, sql
-from sync.core.events import Event, RejectedRow, Row, is_left_out, pack, request_body, settle_row
+from sync.core.events import Event, RejectedRow, Row, is_held_back, is_left_out, pack, request_body, settle_row
 from sync.core.plan import EventBatch, EventPlan
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
@@ -55,16 +55,19 @@ class _Intake:
         self.rejects: _Chunks[RejectedRow] = _Chunks(spool)
         self.rejected_rows: dict[tuple[str, str], int] = {}
         self.samples: list[str] = []
+        self.held_back = 0
 
     def events(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
         """The events to send, of rows with the columns of ``Row``."""
         for values in rows:
-            event, rejected = settle_row(Row._make(values), self._retry_rejected)
+            row = Row._make(values)
+            event, rejected = settle_row(row, self._retry_rejected)
+            self.held_back += is_held_back(row, self._retry_rejected)
             if event is not None and self._is_skipped(event):
                 self.skips.add((event.key, event.row_hash))
                 continue
-            for row in rejected:
-                self._reject(row)
+            for one in rejected:
+                self._reject(one)
             if event is not None:
                 yield event
 
@@ -108,6 +111,7 @@ def gather_events(
         intake.rejected_rows,
         tuple(intake.samples),
         last_sequence(world, project, source.sync, session),
+        intake.held_back,
     )
 
 

@@ -20,7 +20,7 @@ from sync.core.ledger import naive_utc
 from sync.errors import ConfigError
 from sync.sandbox import Settings
 from tests.integration.harness import Project
-from tests.integration.in_process import StillClock, run_still
+from tests.integration.in_process import StillClock, run_here, run_still
 from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, LOG_EVENT, LOOK_UP_SEGMENT, StandIn
 
 PROXY_PAGE = {"body": "<html><body>Please sign in.</body></html>", "headers": {"Content-Type": "text/html"}}
@@ -498,6 +498,8 @@ def test_a_400_is_bisected_until_the_bad_rows_are_found_and_all_others_are_deliv
         answered = server.answered
         ran = run_still(visits)
         assert (ran.exit_code, ran.result.planned, server.answered) == (0, 0, answered)
+        (note,) = run_here(visits)["plan"]["notes"]
+        assert note.startswith("visits: 3 event(s) are held back")
         table("7, 8")
         assert run_still(visits).result.accepted == 1
         ran = run_still(visits, retry_rejected=True)
