@@ -24,9 +24,11 @@ from sync import __version__
 from sync.core.addresses import is_loopback
 from sync.core.clock import Clock
 from sync.core.delivery import STOPPED, Answer, Outcome, Patience, State, Verdict, judge, overall
+from sync.core.reading import Page, Version
 from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS, MAX_IDS_PER_REQUEST
 
 _CONSOLE_API_VERSION = "20240601"
+_PAGE_SIZE = 1_000
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # Statsig counts a request when it arrives, this side when it leaves; the margin covers the difference.
 _LIMIT_MARGIN_MS = 300
@@ -332,16 +334,17 @@ class ConsoleClient:
         path = _path(segment_id) + "/id_list/reset"
         return self._connection.request(Call("POST", path, body, _console_headers(), before_attempt=self._changes.wait))
 
-    def id_pages(self, segment_id: str, page_size: int = 1000) -> Iterator[tuple[list[str] | None, Outcome]]:
-        """The members of a list, page by page; a page that cannot be read is None and the last."""
-        page: int | None = 1
-        while page is not None:
-            params = {"limit": page_size, "page": page}
-            call = Call("GET", _path(segment_id) + "/id_list", headers=_console_headers(), params=params)
-            outcome = self._connection.request(call)
-            ids, has_more = _id_page(outcome)
-            yield ids, outcome
-            page = page + 1 if has_more else None
+    def id_page(self, segment_id: str, number: int) -> tuple[Page | None, Outcome]:
+        """A page of a list's members, the first of which is 1, or None with the reason in the outcome."""
+        params = {"limit": _PAGE_SIZE, "page": number}
+        call = Call("GET", _path(segment_id) + "/id_list", headers=_console_headers(), params=params)
+        outcome = self._connection.request(call)
+        return _id_page(outcome), outcome
+
+    def id_list_version(self, segment_id: str) -> Version | None:
+        """The version of a list; None where Statsig does not tell it."""
+        call = Call("GET", _path(segment_id) + "/idlist_metadata", headers=_console_headers())
+        return _version(self._connection.request(call))
 
     def close(self) -> None:
         """Closes the connections."""
@@ -369,12 +372,22 @@ def _segment(outcome: Outcome) -> Segment | None:
     )
 
 
-def _id_page(outcome: Outcome) -> tuple[list[str] | None, bool]:
-    """The ids of a page, and whether another follows."""
-    if outcome.state is not State.ACCEPTED:
-        return None, False
-    data, pagination = outcome.data.get("data"), outcome.data.get("pagination")
-    ids = data.get("ids") if isinstance(data, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids) or not isinstance(pagination, dict):
-        return None, False
-    return ids, pagination.get("nextPage") is not None
+def _id_page(outcome: Outcome) -> Page | None:
+    found = outcome.data if outcome.state is State.ACCEPTED else {}
+    data, pagination = found.get("data"), found.get("pagination")
+    if not isinstance(data, dict) or not isinstance(pagination, dict):
+        return None
+    ids, total = data.get("ids"), pagination.get("totalItems")
+    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids) or not isinstance(total, int):
+        return None
+    return Page(ids, total, is_last=pagination.get("nextPage") is None)
+
+
+def _version(outcome: Outcome) -> Version | None:
+    data = outcome.data.get("data") if outcome.state is State.ACCEPTED else None
+    if not isinstance(data, dict):
+        return None
+    number, is_updating = data.get("currentVersion"), data.get("isUpdating")
+    if not isinstance(number, int | str) or not isinstance(is_updating, bool):
+        return None
+    return Version(number, is_updating)

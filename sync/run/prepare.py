@@ -215,7 +215,7 @@ def _adopt(world: World, gathered: Gathered, consoles: Consoles) -> Gathered:
             faults.update(dict.fromkeys(key_problems))
         else:
             try:
-                found.append(adopt(facts, consoles))
+                found.append(adopt(facts, consoles, world.clock))
             except ConfigError as error:
                 faults.update(dict.fromkeys(error.faults))
     if faults:

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import polars as pl
 
 from sync.core import guards, ledger, preflight
+from sync.core.clock import Clock
 from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
 from sync.core.plan import Plan, SegmentFacts
 from sync.core.segments import IN
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
 from sync.errors import ConfigError, Fault
-from sync.run.adopt import read_members
 from sync.run.apply import Applier, SyncResult
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, look_up_segment, segment_fault
 from sync.run.gather import check_relations, gather_segment, source
 from sync.run.lease import Lease
+from sync.run.members import read_members
 from sync.run.prepare import refuse
 from sync.run.world import World, all_syncs, choose, named
 from sync.spec.model import SegmentConfig, Sync
@@ -109,10 +110,10 @@ def _compare(world: World, syncs: Sequence[Sync], consoles: Consoles, counts_onl
     with world.warehouse.reading() as session:
         columns = check_relations(world, syncs, session)
         facts = [gather_segment(world, source(world, sync, columns[sync.name]), session) for sync in syncs]
-    return [_compare_one(one, consoles, counts_only) for one in facts]
+    return [_compare_one(one, consoles, world.clock, counts_only) for one in facts]
 
 
-def _compare_one(facts: SegmentFacts, consoles: Consoles, counts_only: bool) -> _Compared:
+def _compare_one(facts: SegmentFacts, consoles: Consoles, clock: Clock, counts_only: bool) -> _Compared:
     looked_up = look_up_segment(facts.sync, facts.config, consoles)
     fault = looked_up.fault
     if looked_up.is_missing and facts.is_known:
@@ -123,7 +124,7 @@ def _compare_one(facts: SegmentFacts, consoles: Consoles, counts_only: bool) -> 
         raise ConfigError([fault])
     if counts_only:
         return _Compared(facts, None, looked_up.count, None)
-    listed = read_members(facts.sync, consoles)
+    listed = read_members(facts.sync, consoles, clock)
     return _Compared(facts, listed, len(listed), drift(facts.membership, listed))
 
 

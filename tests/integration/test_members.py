@@ -1,0 +1,182 @@
+"""The members of a list are read whole or not at all, also where another tool changes it meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+
+from sync.core.delivery import Outcome, Patience
+from sync.core.reading import Page, Version
+from sync.edges.statsig import ConsoleClient
+from sync.errors import DeliveryError
+from sync.run.consoles import Consoles
+from sync.run.members import read_members
+from sync.run.world import all_syncs
+from sync.spec.model import Sync
+from tests.integration.harness import CONSOLE_KEY, Project
+from tests.integration.in_process import StillClock, run_still, world_of
+from tests.integration.stand_in import StandIn
+
+READ_IDS = "GET /console/*/id_list"
+READ_VERSION = "GET /console/*/idlist_metadata"
+MEMBERS = [f"u{number}" for number in range(1_500)]
+PAUSES = [2.0, 4.0, 8.0, 16.0]
+
+
+class Meddler(ConsoleClient):
+    """Another tool, which changes the list after the first page of each of so many readings, or is still at it."""
+
+    def __init__(self, url: str, clock: StillClock) -> None:
+        super().__init__(url, CONSOLE_KEY, clock, Patience())
+        self.change: Callable[[int], None] = lambda reading: None
+        self.changing_readings = 0
+        self.updating_readings = 0
+        self.readings = 0
+
+    def id_list_version(self, segment_id: str) -> Version | None:
+        found = super().id_list_version(segment_id)
+        if self.updating_readings and found is not None:
+            self.updating_readings -= 1
+            return Version(found.number, is_updating=True)
+        return found
+
+    def id_page(self, segment_id: str, number: int) -> tuple[Page | None, Outcome]:
+        found = super().id_page(segment_id, number)
+        if number == 1:
+            self.readings += 1
+            if self.readings <= self.changing_readings:
+                self.change(self.readings)
+        return found
+
+    def swap(self, reading: int) -> None:
+        """One id goes and a stranger comes: the list is as long as before."""
+        self.change_ids("people", "remove", [MEMBERS[reading]])
+        self.change_ids("people", "add", [f"stranger{reading}"])
+
+    def take_out(self, reading: int) -> None:
+        """One id goes."""
+        self.change_ids("people", "remove", [MEMBERS[reading]])
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def meddler(statsig: Any, clock: StillClock) -> Iterator[Meddler]:
+    with closing(Meddler(statsig.url, clock)) as client:
+        yield client
+
+
+@pytest.fixture
+def people(project: Project, arrived: StandIn) -> Sync:
+    """A sync whose list has more than one page, and that has not run yet."""
+    arrived.put_segment("people", *MEMBERS)
+    project.table("people", "select 'u' || range as user_id from range(1500)")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    (only,) = all_syncs(world_of(project, StillClock()).graph)
+    return only
+
+
+@pytest.fixture
+def read(project: Project, people: Sync, meddler: Meddler, clock: StillClock) -> Iterator[Callable[[], set[str]]]:
+    """Reads the list, while the other tool is at work."""
+
+    class Shared(Consoles):
+        def of(self, sync: Sync) -> ConsoleClient:
+            return meddler
+
+    with ExitStack() as stack:
+        consoles = Shared(world_of(project, clock), Patience(), stack)
+        yield lambda: set(read_members(people, consoles, clock))
+
+
+def test_a_list_at_rest_is_read_once(read: Callable[[], set[str]], arrived: StandIn, clock: StillClock) -> None:
+    assert read() == set(MEMBERS)
+    assert (len(arrived.requests(READ_IDS)), clock.pauses) == (2, [])
+
+
+def test_a_list_that_changes_between_two_pages_is_read_again(
+    read: Callable[[], set[str]], meddler: Meddler, arrived: StandIn, clock: StillClock
+) -> None:
+    meddler.change, meddler.changing_readings = meddler.swap, 2
+    assert read() == arrived.ids("people") >= {"stranger1", "stranger2"}
+    assert (meddler.readings, clock.pauses) == (3, PAUSES[:2])
+
+
+def test_a_list_that_is_being_updated_is_read_again(
+    read: Callable[[], set[str]], meddler: Meddler, clock: StillClock
+) -> None:
+    meddler.updating_readings = 1
+    assert read() == set(MEMBERS)
+    assert clock.pauses == PAUSES[:1]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 404},
+        {"kind": "body", "body": '{"data": {"version": 3}}'},
+        {"kind": "body", "body": '{"data": "none"}'},
+    ],
+    ids=["404", "other names", "no object"],
+)
+def test_without_metadata_a_list_goes_by_its_totals(
+    read: Callable[[], set[str]], meddler: Meddler, arrived: StandIn, fault: dict[str, Any]
+) -> None:
+    arrived.fault(**fault, call=READ_VERSION, count=None)
+    assert read() == set(MEMBERS)
+    meddler.change, meddler.readings, meddler.changing_readings = meddler.take_out, 0, 1
+    assert read() == set(MEMBERS) - {MEMBERS[1]}
+    assert meddler.readings == 2
+
+
+def test_a_list_that_does_not_come_to_rest_is_given_up(
+    read: Callable[[], set[str]], meddler: Meddler, clock: StillClock
+) -> None:
+    meddler.change, meddler.changing_readings = meddler.swap, 100
+    with pytest.raises(DeliveryError, match=r"'people'.*kept changing while it was read.*Nothing was sent"):
+        read()
+    assert (meddler.readings, clock.pauses) == (5, PAUSES)
+
+
+def page(ids: list[str], total: Any, next_page: str | None = "/next") -> str:
+    return json.dumps({"data": {"ids": ids}, "pagination": {"nextPage": next_page, "totalItems": total}})
+
+
+@pytest.mark.parametrize("endless", [page(["ann"], 1), page([], 1)], ids=["the same id", "no id"])
+@pytest.mark.usefixtures("people")
+def test_pages_without_an_end_are_given_up_and_nothing_is_sent(
+    project: Project, arrived: StandIn, clock: StillClock, endless: str
+) -> None:
+    arrived.fault("body", body=endless, call=READ_IDS, count=None)
+    with pytest.raises(DeliveryError, match="kept changing while it was read"):
+        run_still(project, clock)
+    assert len(arrived.requests(READ_IDS)) <= 10
+    assert arrived.sent_data() == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"data": {}}', '{"data": {"ids": [1]}, "pagination": {"totalItems": 1}}', page(["ann"], None, None)],
+    ids=["no ids", "ids that are no text", "no total"],
+)
+def test_an_answer_that_is_not_a_page_of_ids_ends_the_reading(
+    read: Callable[[], set[str]], arrived: StandIn, body: str
+) -> None:
+    arrived.fault("body", body=body, call=READ_IDS, count=None)
+    with pytest.raises(DeliveryError, match="not a page of ids"):
+        read()
+
+
+def test_a_page_that_cannot_be_read_ends_the_reading_with_statsigs_word(
+    read: Callable[[], set[str]], arrived: StandIn
+) -> None:
+    arrived.fault("status", status=403, body='{"message": "no"}', call=READ_IDS, count=None)
+    with pytest.raises(DeliveryError, match=r"does not accept the key in STATSIG_CONSOLE_API_KEY"):
+        read()
