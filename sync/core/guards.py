@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from sync.core.plan import Refusal, SegmentPlan
 from sync.spec.statsig import ID_LIST_INLINE_LIMIT
@@ -62,6 +63,12 @@ def removal_refusals(plans: Iterable[SegmentPlan], allowed: Collection[str]) -> 
         for plan in plans
         if plan.sync.name not in allowed and (problem := removal_problem(plan))
     ]
+
+
+def overridden(plan: SegmentPlan, allowed: Collection[str]) -> SegmentPlan:
+    """The plan, which says so where the command line allows what its guard would have refused."""
+    is_overridden = plan.sync.name in allowed and removal_problem(plan) is not None
+    return replace(plan, overrides=f"--allow-removals {plan.sync.name}") if is_overridden else plan
 
 
 def overlap_refusal(names: tuple[str, str], segment_id: str, shared: int) -> list[Refusal]:

@@ -65,6 +65,14 @@ def vanished(config: SegmentConfig, members: int) -> str:
     )
 
 
+def unknown(config: SegmentConfig, count: int) -> str:
+    """What to do about a segment that has members and that the ledgers do not know."""
+    return (
+        f"segment '{config.segment_id}' has {count:,} ids, and the ledgers know nothing of it yet, so there is nothing "
+        "to compare it with. Run statsig-sync run first: it adopts the list."
+    )
+
+
 def explain(outcome: Outcome, key_variable: str) -> str:
     """An outcome that is not a success, in plain words with what to do next."""
     said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message and outcome.http_status else ""

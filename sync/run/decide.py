@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sync.core import guards
 from sync.core.gate import gate_problems
@@ -14,7 +14,6 @@ from sync.core.plan import (
     Plan,
     Refusal,
     SegmentFacts,
-    SegmentPlan,
     SyncPlan,
     plan_segment,
     project_size_refusals,
@@ -40,7 +39,7 @@ class Gathered:
 
 def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
     """The plan for what was gathered; ``allow_removals`` names the syncs whose guard is overridden."""
-    segments = [_plan_segment(facts, allow_removals) for facts in gathered.segments]
+    segments = [guards.overridden(plan_segment(facts), allow_removals) for facts in gathered.segments]
     plans: list[SyncPlan] = sorted([*segments, *gathered.events], key=lambda plan: plan.sync.name)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
@@ -51,13 +50,6 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
         *project_size_refusals(plans, gathered.members_by_project),
     ]
     return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes))
-
-
-def _plan_segment(facts: SegmentFacts, allow_removals: Collection[str]) -> SegmentPlan:
-    """The plan of one segment, with the guard that the command line overrides where it would have refused."""
-    plan = plan_segment(facts)
-    is_overridden = facts.sync.name in allow_removals and guards.removal_problem(plan) is not None
-    return replace(plan, overrides=f"--allow-removals {facts.sync.name}") if is_overridden else plan
 
 
 def gate(syncs: Sequence[Sync], graph: Graph, results: BuildResults) -> tuple[Refusal, ...]:

@@ -18,7 +18,7 @@ from sync.edges.spool import Spool
 from sync.errors import ConfigError, Fault
 from sync.run.apply import Applier, SyncResult
 from sync.run.commands import Manner
-from sync.run.consoles import Consoles, look_up_segment, segment_fault
+from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import check_relations, gather_segment, source
 from sync.run.lease import Lease
 from sync.run.members import read_members
@@ -115,17 +115,24 @@ def _compare(world: World, syncs: Sequence[Sync], consoles: Consoles, counts_onl
 
 def _compare_one(facts: SegmentFacts, consoles: Consoles, clock: Clock, counts_only: bool) -> _Compared:
     looked_up = look_up_segment(facts.sync, facts.config, consoles)
-    fault = looked_up.fault
-    if looked_up.is_missing and facts.is_known:
-        fault = segment_fault(facts.sync, preflight.vanished(facts.config, facts.membership.height))
-    elif looked_up.is_missing:
-        fault = segment_fault(facts.sync, f"segment '{facts.config.segment_id}' is not in Statsig yet; run creates it.")
-    if fault:
+    if fault := _fault(facts, looked_up):
         raise ConfigError([fault])
-    if counts_only:
-        return _Compared(facts, None, looked_up.count, None)
-    listed = read_members(facts.sync, consoles, clock)
-    return _Compared(facts, listed, len(listed), drift(facts.membership, listed))
+    listed = None if counts_only else read_members(facts.sync, consoles, clock)
+    count = looked_up.count if listed is None else len(listed)
+    if count and not facts.is_known:
+        raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
+    return _Compared(facts, listed, count, None if listed is None else drift(facts.membership, listed))
+
+
+def _fault(facts: SegmentFacts, looked_up: LookedUp) -> Fault | None:
+    """What is wrong with the segment in Statsig; None where it can be compared."""
+    if looked_up.is_missing and facts.is_known:
+        return segment_fault(facts.sync, preflight.vanished(facts.config, facts.membership.height))
+    if looked_up.fault is not None:
+        return looked_up.fault
+    if looked_up.is_missing:
+        return segment_fault(facts.sync, f"segment '{facts.config.segment_id}' is not in Statsig yet; run creates it.")
+    return None
 
 
 def _log(world: World, lease: Lease, compared: Sequence[_Compared]) -> None:
@@ -141,12 +148,12 @@ def _log(world: World, lease: Lease, compared: Sequence[_Compared]) -> None:
 def _repair(
     applier: Applier, request: VerifyRequest, manner: Manner, compared: Sequence[_Compared]
 ) -> dict[str, SyncResult]:
+    allowed = named(all_syncs(applier.world.graph), request.allow_removals, "--allow-removals")
     plans = [
-        repair(one.facts, one.drift, one.listed)
+        guards.overridden(repair(one.facts, one.drift, one.listed), allowed)
         for one in compared
         if one.drift is not None and one.listed is not None and one.drift.count
     ]
-    allowed = named(all_syncs(applier.world.graph), request.allow_removals, "--allow-removals")
     if refusals := guards.removal_refusals(plans, allowed):
         refuse(refusals)
     results = applier.apply(Plan(tuple(plans)), manner.should_stop, manner.observer)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import requests
 
 from tests.integration.harness import Project
+from tests.integration.in_process import command_here, run_here
 from tests.integration.stand_in import StandIn
 
 
@@ -83,6 +85,46 @@ def test_a_repair_that_would_remove_much_is_refused_by_the_guard(project: Projec
     assert len(arrived.ids("people")) == 152
     verify(project, "--repair", "--allow-removals", "people")
     assert arrived.ids("people") == {"ann", "bob"}
+    runs = dict(project.rows("select overrides, count(*) from statsig_sync_runs group by all"))
+    assert runs == {None: 2, "--allow-removals people": 1}
+
+
+def test_a_list_that_the_ledgers_do_not_know_is_not_compared_and_keeps_its_members(
+    project: Project, arrived: StandIn
+) -> None:
+    arrived.put_segment("people", "ann", "eve")
+    project.table("people", "select unnest(['ann', 'bob']) as user_id")
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", "guard": {"allow_empty": True}}
+    project.sync("people", "people", meta)
+    for flags in ((), ("--repair",), ("--counts-only",)):
+        finished = command_here(project, "verify", *flags)
+        assert finished.returncode == 2, finished.stdout
+        assert "the ledgers know nothing of it yet" in finished.stderr
+        assert "Run statsig-sync run first" in finished.stderr
+    assert arrived.ids("people") == {"ann", "eve"}
+    assert drift(project) == set()
+
+    run_here(project)
+    assert command_here(project, "verify").returncode == 0
+
+
+def test_an_empty_list_that_the_ledgers_do_not_know_is_as_it_should_be(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people")
+    project.table("people", "select 'ann' as user_id limit 0")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    for flags in ((), ("--repair",), ("--counts-only",)):
+        assert command_here(project, "verify", *flags).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({}, "set create_if_missing: true"), ({"create_if_missing": True}, "is not in Statsig yet; run creates it")],
+)
+def test_a_segment_that_is_not_there_yet_is_not_compared(project: Project, more: dict[str, Any], said: str) -> None:
+    project.table("people", "select 'ann' as user_id")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror", **more})
+    finished = command_here(project, "verify", "--repair")
+    assert (finished.returncode, said in finished.stderr) == (2, True), finished.stderr
 
 
 def test_verify_refuses_events_which_cannot_be_read_back(project: Project) -> None:

@@ -66,6 +66,13 @@ def test_removals_that_the_command_line_allows_are_not_refused() -> None:
     assert guards.refusals([risky], ("people",)) == []
 
 
+def test_a_plan_says_that_its_guard_is_overridden_where_it_would_have_refused() -> None:
+    risky, harmless = plan(range(1), range(1000)), plan(range(1000), range(1000))
+    assert guards.overridden(risky, ("people",)).overrides == "--allow-removals people"
+    assert guards.overridden(risky, ("others",)).overrides is None
+    assert guards.overridden(harmless, ("people",)).overrides is None
+
+
 def test_ids_that_statsig_refused_are_neither_added_nor_removed() -> None:
     before = plan(range(5), range(3, 8))
     facts = SegmentFacts(**{**vars(before.facts), "refused": pl.Series("id", ["0", "7"])})
