@@ -58,9 +58,9 @@ class SegmentPlan:
 
     @property
     def is_reset(self) -> bool:
-        """Whether the list is replaced at once instead of being changed id by id."""
-        is_first = not self.facts.is_known and self.facts.adopted is not None
-        return bool(self.keys and is_first and self.facts.config.on_first_run == "reset")
+        """Whether a list that the ledgers do not know is replaced at once instead of being changed id by id."""
+        is_found = not self.facts.is_known and self.facts.adopted is not None and len(self.facts.adopted) > 0
+        return bool(self.keys and is_found and self.facts.config.on_first_run == "reset")
 
     @property
     def sync(self) -> Sync:

@@ -497,6 +497,16 @@ def test_on_first_run_reset_replaces_a_list_by_one_request_where_that_is_safe(
     assert arrived.ids("crowd") == {"by_hand"}
 
 
+def test_on_first_run_reset_fills_a_list_without_members_in_batches(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("empty")
+    numbered(project, "people", 0, 10_001)
+    for name in ("empty", "missing"):
+        segment_sync(project, name, "people", on_first_run="reset", create_if_missing=True)
+    run_here(project)
+    for name in ("empty", "missing"):
+        assert arrived.changes(name) == [("PATCH", 10_000), ("PATCH", 1)]
+
+
 # The guard.
 
 
