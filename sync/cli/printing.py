@@ -66,6 +66,7 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
     if isinstance(plan, SegmentPlan):
         found = len(plan.facts.adopted) if plan.facts.adopted is not None else 0
         lines = [
+            *(["not in Statsig yet; run creates it"] if plan.facts.is_missing else []),
             *([f"{found:,} ids found in Statsig, adopted as the baseline"] if found else []),
             f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, "
             f"{plan.members_after:,} afterwards",

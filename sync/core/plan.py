@@ -31,7 +31,8 @@ class SegmentFacts:
     ``membership`` the ids that the ledgers know, as ``sync.core.segments.MEMBERSHIP``. Where the ledgers
     know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
-    that wait for --retry-rejected. ``released`` holds members that are found missing in Statsig.
+    that wait for --retry-rejected. ``released`` holds members that are found missing in Statsig. ``is_missing``
+    says that the segment is not in Statsig, and that the run makes it.
     """
 
     sync: Sync
@@ -46,6 +47,7 @@ class SegmentFacts:
     refused: pl.Series = field(default_factory=lambda: pl.Series("id", [], pl.String))
     adopted: pl.Series | None = None
     released: pl.Series | None = None
+    is_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,9 @@ SyncPlan = SegmentPlan | EventPlan
 
 
 def is_idle(plan: SyncPlan) -> bool:
-    """Whether a sync has nothing to send, and nothing to write down but that it was looked at."""
-    return not plan.keys and not plan.rows_rejected and not plan.settles
+    """Whether a sync has nothing to send or to make, and nothing to write down but that it was looked at."""
+    is_missing = isinstance(plan, SegmentPlan) and plan.facts.is_missing
+    return not plan.keys and not plan.rows_rejected and not plan.settles and not is_missing
 
 
 @dataclass(frozen=True)
@@ -293,6 +296,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "audience": len(plan.facts.audience),
         "adds": len(plan.change.adds),
         "removes": len(plan.change.removes),
+        "creates_segment": plan.facts.is_missing,
         "adopted": plan.settles,
         "members_before": plan.members_before,
         "members_after": plan.members_after,

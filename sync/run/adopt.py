@@ -24,7 +24,7 @@ def adopt(facts: SegmentFacts, consoles: Consoles, clock: Clock) -> SegmentFacts
     if looked_up.fault:
         raise ConfigError([looked_up.fault])
     if looked_up.is_missing:
-        return replace(facts, adopted=pl.Series("id", [], pl.String))
+        return replace(facts, adopted=pl.Series("id", [], pl.String), is_missing=True)
     found = read_members(facts.sync, consoles, clock)
     baseline = members(found)
     others = facts.membership.join(baseline, on="id", how="anti")

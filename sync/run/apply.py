@@ -141,7 +141,7 @@ class Applier:
     def _apply_segment(
         self, plan: SegmentPlan, journal: Journal, missing: set[Missing], manner: Manner
     ) -> Ending | None:
-        if not plan.keys:
+        if not plan.keys and _segment(plan) not in missing:
             return None
         console, config = self.consoles.of(plan.sync), plan.facts.config
         if _segment(plan) in missing:
@@ -262,7 +262,7 @@ def _look_up(plan: Plan, consoles: Consoles) -> frozenset[Missing]:
     faults: list[Fault] = []
     missing: set[Missing] = set()
     for one in plan.syncs:
-        if not isinstance(one, SegmentPlan) or not one.keys:
+        if not isinstance(one, SegmentPlan) or not (one.keys or one.facts.is_missing):
             continue
         looked_up = look_up_segment(one.sync, one.facts.config, consoles)
         fault = looked_up.fault

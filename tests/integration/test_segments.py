@@ -103,6 +103,25 @@ def test_a_missing_segment_is_made_as_an_id_list_of_the_syncs_id_type(project: P
     }
 
 
+def test_a_missing_segment_is_made_once_though_its_audience_is_empty(project: Project, arrived: StandIn) -> None:
+    project.table("people", "select 'ann' as user_id limit 0")
+    for mode in ("mirror", "add", "remove"):
+        segment_sync(project, f"to_{mode}", "people", mode, create_if_missing=True)
+    said = command_here(project, "plan").stdout
+    assert said.count("not in Statsig yet; run creates it") == 3
+    plans = run_here(project)["plan"]["syncs"]
+    assert [one["creates_segment"] for one in plans] == [True] * 3
+    assert {name: one["ids"] for name, one in arrived.segments().items()} == {
+        "to_mirror": [],
+        "to_add": [],
+        "to_remove": [],
+    }
+    sent = arrived.sent_data()
+    again = run_here(project)
+    assert [one["creates_segment"] for one in again["plan"]["syncs"]] == [False] * 3
+    assert arrived.sent_data() == sent == 3
+
+
 WRONG_SEGMENTS = {
     "absent": ("not in this Statsig project", "segment_id", "create_if_missing: true"),
     "by_rules": ("rule-based", "only an ID list", "segment_id"),
