@@ -40,7 +40,7 @@ class Gathered:
 def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
     """The plan for what was gathered; ``allow_removals`` names the syncs whose guard is overridden."""
     segments = [guards.overridden(plan_segment(facts), allow_removals) for facts in gathered.segments]
-    plans: list[SyncPlan] = sorted([*segments, *gathered.events], key=lambda plan: plan.sync.name)
+    plans: list[SyncPlan] = sorted([*segments, *gathered.events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
     notes += [note for plan in plans if (note := refused_note(plan))]
@@ -50,6 +50,11 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
         *project_size_refusals(plans, gathered.members_by_project),
     ]
     return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes))
+
+
+def _order(plan: SyncPlan) -> tuple[bool, str]:
+    """By name, but what removes goes first, so that a list to which another sync adds never passes its limit."""
+    return plan.sync.config.mode != "remove", plan.sync.name
 
 
 def gate(syncs: Sequence[Sync], graph: Graph, results: BuildResults) -> tuple[Refusal, ...]:

@@ -432,6 +432,18 @@ def test_a_sync_that_removes_leaves_the_addition_in_doubt_of_the_sync_that_it_wa
     assert arrived.ids("people") == {"ann"}
 
 
+def test_on_a_shared_segment_the_removals_of_one_sync_go_before_the_additions_of_the_other(
+    project: Project, arrived: StandIn
+) -> None:
+    arrived.put_segment("shared", "ann")
+    project.sync("adds", "wanted", {"object": "segment", "segment_id": "shared", "mode": "add"})
+    project.sync("removes", "unwanted", {"object": "segment", "segment_id": "shared", "mode": "remove"})
+    people(project, "wanted", "bob")
+    people(project, "unwanted", "ann")
+    run_here(project)
+    assert arrived.changes("shared") == [("DELETE", 1), ("PATCH", 1)]
+
+
 def test_other_syncs_may_not_share_a_segment(project: Project, arrived: StandIn) -> None:
     people(project, "people", "ann")
     pairs = (("mirror", "add"), ("add", "add"), ("remove", "remove"), ("mirror", "mirror"))
