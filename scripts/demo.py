@@ -1,40 +1,53 @@
 """The demo: a shop's raw data through dbt and statsig-sync into a local stand-in for Statsig.
 
 Builds the project as of one day, syncs, builds it as of the next, syncs again, and shows what arrived.
-Everything is written below ``.demo``; run it again to start anew.
+Everything is written below ``.demo``, which each demo starts anew, or into a new folder of your choice.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / ".demo"
+DEFAULT_FOLDER = ROOT / ".demo"
 BIN = Path(sys.executable).parent
 FIRST_DAY, SECOND_DAY = "2026-10-31", "2026-11-01"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit code."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
-    shutil.copy(ROOT / "profiles.example.yml", FOLDER / "profiles.yml")
+    parser = argparse.ArgumentParser(description="A shop's raw data through dbt and statsig-sync into a stand-in.")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="an empty or new folder to write into")
+    folder = _prepared(parser.parse_args(arguments).folder)
+    shutil.copy(ROOT / "profiles.example.yml", folder / "profiles.yml")
     sandbox = subprocess.Popen([BIN / "statsig-sandbox", "--port", "0", "--quiet"], stdout=subprocess.PIPE, text=True)
     try:
-        return _demo(_address(sandbox))
+        return _demo(_address(sandbox), folder)
     finally:
         sandbox.terminate()
         sandbox.wait()
+
+
+def _prepared(wanted: Path | None) -> Path:
+    """The folder to write into, empty. Only the demo's own is emptied for that."""
+    if wanted is None:
+        shutil.rmtree(DEFAULT_FOLDER, ignore_errors=True)
+    folder = (wanted or DEFAULT_FOLDER).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise SystemExit(f"{folder} is not empty")
+    return folder
 
 
 def _address(sandbox: subprocess.Popen[str]) -> str:
@@ -45,19 +58,24 @@ def _address(sandbox: subprocess.Popen[str]) -> str:
     return line.split()[-1]
 
 
-def _demo(url: str) -> int:
-    environment = {
+def environment(folder: Path, url: str) -> dict[str, str]:
+    """What dbt and statsig-sync find set: the demo's folder, and a stand-in for Statsig at this address."""
+    return {
         **os.environ,
         "STATSIG_EVENTS_URL": url,
         "STATSIG_CONSOLE_URL": url,
         "STATSIG_SERVER_SECRET": "secret-sandbox",
         "STATSIG_CONSOLE_API_KEY": "console-sandbox",
-        "STATSIG_SYNC_DUCKDB": str(FOLDER / "shop.duckdb"),
-        "DBT_TARGET_PATH": str(FOLDER / "target"),
-        "DBT_LOG_PATH": str(FOLDER / "logs"),
-        "DBT_PROFILES_DIR": str(FOLDER),
+        "STATSIG_SYNC_DUCKDB": str(folder / "shop.duckdb"),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_PROFILES_DIR": str(folder),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
+
+
+def _demo(url: str, folder: Path) -> int:
+    variables = environment(folder, url)
     # The newsletter's list is kept by somebody else; the demo's sync only takes people off it.
     newsletter = {
         "id": "newsletter",
@@ -69,25 +87,27 @@ def _demo(url: str) -> int:
     _post(f"{url}/sandbox/segments", newsletter)
     for day in (FIRST_DAY, SECOND_DAY):
         _title(f"The shop as of {day}")
-        _run(["dbt", "--quiet", "build", "--vars", json.dumps({"as_of": day})], environment)
+        _run(["dbt", "--quiet", "build", "--vars", json.dumps({"as_of": day})], variables)
         if day == SECOND_DAY:
-            _run(["statsig-sync", "plan"], environment)
-        _run(["statsig-sync", "run"], environment)
+            _run(["statsig-sync", "plan"], variables)
+        _run(["statsig-sync", "run"], variables)
     _title("Once more, with nothing new")
-    _run(["statsig-sync", "run"], environment)
+    _run(["statsig-sync", "run"], variables)
     _title("What Statsig has now")
     _show(url)
     _title("What the ledgers say")
     _query(
+        folder,
         "select sync_name, state, events_planned, adds_planned, removes_planned, keys_accepted, rows_rejected,"
-        " requests from statsig_sync_runs order by started_at, sync_name"
+        " requests from statsig_sync_runs order by started_at, sync_name",
     )
     _query(
+        folder,
         "select sync_name, reason, effect, sum(row_count)::bigint as source_rows from statsig_reject_log"
-        " group by all order by all"
+        " group by all order by all",
     )
     _title("Where to look next")
-    print("""The warehouse is .demo/shop.duckdb. In it, with any SQL client that reads DuckDB:
+    print(f"""The warehouse is {folder / "shop.duckdb"}. In it, with any SQL client that reads DuckDB:
   statsig_sync_runs      planned, accepted, refused and in doubt, per run
   statsig_batches        every request: its state, attempts, status and time
   statsig_changelog      every id and event that was ever in a request
@@ -101,9 +121,9 @@ def _title(text: str) -> None:
     print(f"\n== {text}\n", flush=True)
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> None:
+def _run(command: list[str], variables: Mapping[str, str]) -> None:
     print("$ " + " ".join(command), flush=True)
-    finished = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, env=dict(environment), check=False)
+    finished = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, env=dict(variables), check=False)
     if finished.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {finished.returncode}")
 
@@ -133,8 +153,8 @@ def _show(url: str) -> None:
         print(f"event {name}: {count:,}")
 
 
-def _query(query: str) -> None:
-    with duckdb.connect(str(FOLDER / "shop.duckdb"), read_only=True) as connection:
+def _query(folder: Path, query: str) -> None:
+    with duckdb.connect(str(folder / "shop.duckdb"), read_only=True) as connection:
         connection.sql(query).show(max_rows=40, max_width=200)
 
 
