@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, rejected_rows, summary
 from sync.core.reasons import MEANING, SENT_WITHOUT
 from sync.run.apply import Observer, SyncResult
 from sync.run.commands import RunReport
-from sync.run.verify import Verified
+
+if TYPE_CHECKING:
+    from sync.run.verify import Verified
 
 
 def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
