@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage lint types imports format lock clean
+.PHONY: demo test chaos coverage benchmark lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -21,6 +21,9 @@ chaos: $(DEV)
 
 coverage: $(DEV)
 	$(BIN)/python -m pytest tests/unit tests/integration --cov --cov-report=term-missing:skip-covered
+
+benchmark: $(INSTALLED)
+	$(BIN)/python -m benchmarks.start
 
 lint: $(DEV)
 	$(BIN)/ruff check .
