@@ -43,6 +43,8 @@ spans as (
         max(destination) as destination,
         max(holder) as holder,
         max(overrides) as overrides,
+        max(model) as model,
+        max(unique_key) as unique_key,
         max(dbt_invocation_id) as dbt_invocation_id,
         max(sync_version) as sync_version
     from source
@@ -79,6 +81,8 @@ ended as (
         latest.message,
         spans.holder,
         spans.overrides,
+        spans.model,
+        spans.unique_key,
         spans.dbt_invocation_id,
         spans.sync_version
     from latest
@@ -115,6 +119,8 @@ final as (
         message,
         holder,
         overrides,
+        model,
+        unique_key,
         dbt_invocation_id,
         sync_version
     from ended

@@ -100,6 +100,17 @@ def _allow_removals(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _allow_new_keys(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow-new-keys",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="let the keys of these event syncs come from another model or column than before; the run ledger keeps it",
+    )
+
+
 def _lease(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--wait",
@@ -140,7 +151,7 @@ def _patience(command: argparse.ArgumentParser) -> None:
 def _check(command: argparse.ArgumentParser) -> None:
     _select(command)
     _patience(command)
-    command.set_defaults(gate="off", retry_rejected=False, keep_going=False, allow_removals=[])
+    command.set_defaults(gate="off", retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[])
 
 
 def _plan(command: argparse.ArgumentParser) -> None:
@@ -148,6 +159,7 @@ def _plan(command: argparse.ArgumentParser) -> None:
     _gate(command)
     _retry_rejected(command)
     _allow_removals(command)
+    _allow_new_keys(command)
     _patience(command)
     command.set_defaults(keep_going=False)
 
@@ -157,6 +169,7 @@ def _run(command: argparse.ArgumentParser) -> None:
     _gate(command)
     _retry_rejected(command)
     _allow_removals(command)
+    _allow_new_keys(command)
     _patience(command)
     _lease(command)
     command.add_argument(

@@ -72,6 +72,7 @@ def _request(options: argparse.Namespace) -> Any:
         options.retry_rejected,
         options.keep_going,
         tuple(options.allow_removals),
+        tuple(options.allow_new_keys),
     )
 
 

@@ -78,6 +78,14 @@ class Column:
         return decimal is not None and decimal[1] == decimal[2]
 
     @property
+    def text_kind(self) -> str:
+        """What decides how a value looks as text: two columns of one text kind write the same value alike."""
+        decimal = _DECIMAL.fullmatch(self.type.upper())
+        if self.is_whole_number:
+            return "whole number"
+        return f"decimal of scale {decimal[2]}" if decimal else self.kind.value
+
+    @property
     def can_be_id(self) -> bool:
         """Whether ids have one text form in this type; ``42.0`` must never stand for 42."""
         return self.is_whole_number or self.kind in (Kind.TEXT, Kind.UUID)

@@ -1,11 +1,13 @@
-"""What a mirror must never do by mistake: empty a segment, or remove much of it at once."""
+"""What must not happen by mistake: a mirror that empties a segment or removes much of it, and events whose keys mean
+other rows than before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from sync.core.plan import Refusal, SegmentPlan
+from sync.core.plan import EventPlan, Refusal, SegmentPlan
 from sync.spec.statsig import ID_LIST_INLINE_LIMIT
 
 
@@ -69,6 +71,34 @@ def overridden(plan: SegmentPlan, allowed: Collection[str]) -> SegmentPlan:
     """The plan, which says so where the command line allows what its guard would have refused."""
     is_overridden = plan.sync.name in allowed and removal_problem(plan) is not None
     return replace(plan, overrides=f"--allow-removals {plan.sync.name}") if is_overridden else plan
+
+
+def key_problem(plan: EventPlan) -> str | None:
+    """Why this event sync is refused: its keys are made of something else than those that were sent; else None."""
+    before, now = plan.keys_were_from, plan.keys_from
+    if before is None or before == now:
+        return None
+    return (
+        f"its keys were {before} in the last run, and are {now} now. What was sent is known by its key alone: rows "
+        "under keys that meant other rows would be taken for sent, and rows under new keys would be sent again. If "
+        f"each key still means the same row, run once with --allow-new-keys {plan.sync.name}. Otherwise give the "
+        "exposure another name, which makes it a new sync, and a date for backfill."
+    )
+
+
+def with_allowed_keys(plan: EventPlan, allowed: Collection[str]) -> EventPlan:
+    """The plan, which says so where the command line allows keys that its guard would have refused."""
+    is_overridden = plan.sync.name in allowed and key_problem(plan) is not None
+    return replace(plan, overrides=f"--allow-new-keys {plan.sync.name}") if is_overridden else plan
+
+
+def key_refusals(plans: Iterable[EventPlan], allowed: Collection[str]) -> list[Refusal]:
+    """What the guard on keys refuses; ``allowed`` names the syncs whose new keys the command line allows."""
+    return [
+        Refusal(plan.sync.name, problem)
+        for plan in plans
+        if plan.sync.name not in allowed and (problem := key_problem(plan))
+    ]
 
 
 def overlap_refusal(names: tuple[str, str], segment_id: str, shared: int) -> list[Refusal]:

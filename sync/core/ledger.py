@@ -40,6 +40,8 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "mode": pl.String,
         "project": pl.String,
         "destination": pl.String,
+        "model": pl.String,
+        "unique_key": pl.String,
         "dbt_invocation_id": pl.String,
         "sync_version": pl.String,
         "overrides": pl.String,
@@ -117,6 +119,7 @@ class RunIdentity:
     object: str
     mode: str
     holder: str
+    model: str
     dbt_invocation_id: str
 
 

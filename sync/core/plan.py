@@ -121,17 +121,31 @@ class EventBatch:
 
 
 @dataclass(frozen=True)
+class KeySource:
+    """What the keys of an event sync mean: a dbt node's unique id, and the key's column with its kind of text."""
+
+    model: str
+    unique_key: str
+
+    def __str__(self) -> str:
+        return f"{self.unique_key} of {self.model}"
+
+
+@dataclass(frozen=True)
 class EventPlan:
     """The events of one event sync, which wait in the spool.
 
     ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
     reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
     ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
-    Statsig refused before, and that wait for --retry-rejected.
+    Statsig refused before, and that wait for --retry-rejected. ``keys_from`` says what the keys mean, and
+    ``keys_were_from`` what those meant that the last run has sent; None where there was none.
     """
 
     sync: Sync
     project: str
+    keys_from: KeySource
+    keys_were_from: KeySource | None
     may_resend: bool
     rows_read: int
     batches: tuple[EventBatch, ...]
@@ -142,6 +156,7 @@ class EventPlan:
     samples: tuple[str, ...]
     last_sequence: int
     held_back: int = 0
+    overrides: str | None = None
 
     @property
     def rows_rejected(self) -> int:

@@ -37,16 +37,18 @@ class Gathered:
     warnings: tuple[str, ...] = ()
 
 
-def decide(gathered: Gathered, allow_removals: Collection[str] = ()) -> Plan:
-    """The plan for what was gathered; ``allow_removals`` names the syncs whose guard is overridden."""
+def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_keys: Collection[str] = ()) -> Plan:
+    """The plan for what was gathered; the others name the syncs whose guard on removals, or on keys, is overridden."""
     segments = [guards.overridden(plan_segment(facts), allow_removals) for facts in gathered.segments]
-    plans: list[SyncPlan] = sorted([*segments, *gathered.events], key=_order)
+    events = [guards.with_allowed_keys(plan, allow_new_keys) for plan in gathered.events]
+    plans: list[SyncPlan] = sorted([*segments, *events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     refusals = [
         *gathered.overlaps,
         *guards.refusals(segments, allow_removals),
+        *guards.key_refusals(events, allow_new_keys),
         *project_size_refusals(plans, gathered.members_by_project),
     ]
     return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes))

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sync.core import event_sql, ledger, sql
 from sync.core.events import Event, RejectedRow, Row, is_held_back, is_left_out, pack, request_body, settle_row
-from sync.core.plan import EventBatch, EventPlan
+from sync.core.plan import EventBatch, EventPlan, KeySource
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.run.gather import Source, last_sequence
@@ -102,6 +102,8 @@ def gather_events(
     return EventPlan(
         source.sync,
         project,
+        _keys_from(source, config),
+        _keys_were_from(world, project, source.sync, session),
         config.on_unknown == "resend",
         int(session.value(f"select count(*) from {source.relation}") or 0),
         batches,
@@ -113,6 +115,21 @@ def gather_events(
         last_sequence(world, project, source.sync, session),
         intake.held_back,
     )
+
+
+def _keys_from(source: Source, config: EventConfig) -> KeySource:
+    column = event_sql.resolve(config, source.columns).unique_key
+    return KeySource(source.sync.model, f"{column.name.lower()}, {column.text_kind}")
+
+
+def _keys_were_from(world: World, project: str, sync: Sync, session: Session) -> KeySource | None:
+    """What the keys meant in the last run that had any; None where there was none."""
+    found = session.rows(
+        f"select model, unique_key from {world.ledgers[ledger.RUN_LOG]} where project = $project"
+        " and sync_name = $sync_name and model is not null and unique_key is not null order by logged_at desc limit 1",
+        {"project": project, "sync_name": sync.name},
+    )
+    return next((KeySource(model, unique_key) for model, unique_key in found), None)
 
 
 def _rows(world: World, source: Source, config: EventConfig, session: Session) -> Iterator[tuple[Any, ...]]:

@@ -138,4 +138,6 @@ def _planned(plan: SyncPlan) -> dict[str, object]:
         "rows_read": plan.rows_read,
         "rows_rejected": plan.rows_rejected,
         "events_planned": plan.keys,
+        "unique_key": plan.keys_from.unique_key,
+        "overrides": plan.overrides,
     }

@@ -74,6 +74,7 @@ class Lease:
                 sync.config.object,
                 sync.config.mode,
                 self.holder,
+                sync.model,
                 self.world.graph.invocation_id,
             )
         return self._identities[sync.name]

@@ -37,8 +37,9 @@ GateMode = Literal["strict", "warn", "off"]
 class Request:
     """What the command line asks for.
 
-    ``select`` and ``allow_removals`` hold patterns of exposures' names; ``retry_rejected`` sends rows again
-    that Statsig has refused; ``keep_going`` runs the syncs that nothing refuses although others are refused.
+    ``select``, ``allow_removals`` and ``allow_new_keys`` hold patterns of exposures' names; ``retry_rejected``
+    sends rows again that Statsig has refused; ``keep_going`` runs the syncs that nothing refuses although others
+    are refused.
     """
 
     select: Sequence[str] = ()
@@ -46,6 +47,7 @@ class Request:
     retry_rejected: bool = False
     keep_going: bool = False
     allow_removals: Sequence[str] = ()
+    allow_new_keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
         *faults,
         *pattern_faults(names, request.select, "--select"),
         *pattern_faults(names, request.allow_removals, "--allow-removals"),
+        *pattern_faults(names, request.allow_new_keys, "--allow-new-keys"),
         *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
     ]
     return Configured(syncs, everything, tuple(found))
@@ -146,8 +149,9 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
         refuse_all(
             selection.syncs, "dbt has run while the rows were read, so they may not be those that it proved. Run again."
         )
-    allowed = named(selection.all_syncs, request.allow_removals, "--allow-removals")
-    plan = decide(_adopt(world, gathered, consoles), allowed)
+    removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
+    new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
+    plan = decide(_adopt(world, gathered, consoles), removals, new_keys)
     return replace(
         plan,
         refusals=(*selection.refusals, *plan.refusals),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
+
 from sync import sandbox
 from sync.sandbox import Settings
 from tests.integration.harness import Project
@@ -305,3 +307,44 @@ def test_identifiers_of_columns_are_quoted_and_values_never_become_sql(project: 
     (event,) = arrived.events()
     assert (event["user"]["userID"], event["metadata"]) == ("ann", {"id": "1", "note": "x'; drop table visits; --"})
     assert project.rows("select count(*) from visits") == [(1,)]
+
+
+# What may change about a key, and whether it then may mean other rows, or look different.
+OTHER_KEYS = {
+    "another column": ("select range as other, 'u' as user_id, range + 1 as id from range(3)", "other", True),
+    "another scale": ("select range::decimal(10, 2) as id, 'u' as user_id from range(3)", "id", True),
+    "text": ("select range::varchar as id, 'u' as user_id from range(3)", "id", True),
+    "wider": ("select range::hugeint as id, 'u' as user_id from range(3)", "id", False),
+    "in capitals": ("select range as \"ID\", 'u' as user_id from range(3)", "ID", False),
+    "decimal without a fraction": ("select range::decimal(20, 0) as id, 'u' as user_id from range(3)", "id", False),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_KEYS)
+def test_keys_that_come_from_elsewhere_refuse_the_sync_until_somebody_allows_them(
+    project: Project, arrived: StandIn, name: str
+) -> None:
+    query, key, is_refused = OTHER_KEYS[name]
+    project.table("visits", "select range as id, 'u' as user_id from range(3)")
+    meta = {"object": "events", "unique_key": "id", "event_name": "visit"}
+    project.sync("visits", "visits", meta)
+    run_here(project)
+    project.table("visits", query)
+    project.sync("visits", "visits", {**meta, "unique_key": key})
+    if is_refused:
+        (error,) = run_here(project, expect=3)["errors"]
+        assert error.startswith("visits: its keys were id, whole number of model.")
+        assert "--allow-new-keys visits" in error
+        assert len(arrived.events()) == 3
+        run_here(project, "--allow-new-keys", "visits")
+        (row,) = project.rows("select overrides from statsig_sync_runs where overrides is not null")
+        assert row == ("--allow-new-keys visits",)
+    run_here(project)
+
+
+def test_keys_of_another_model_refuse_the_sync(project: Project, arrived: StandIn) -> None:
+    for model in ("orders", "refunds"):
+        project.table(model, "select range as id, 'u' as user_id from range(3)")
+        project.sync("visits", model, {"object": "events", "unique_key": "id", "event_name": "visit"})
+        run_here(project, expect=0 if model == "orders" else 3)
+    assert len(arrived.events()) == 3

@@ -19,7 +19,7 @@ def claim(sync_name: str = "vips", minutes_left: float = 30, **more: str) -> Cla
 
 
 def run(sync_name: str = "vips", project: str = "statsig", object: str = "segment") -> RunIdentity:
-    return RunIdentity("own", sync_name, project, "vips", object, "add", "here", "invocation")
+    return RunIdentity("own", sync_name, project, "vips", object, "add", "here", "model.shop.vips", "invocation")
 
 
 def test_another_runs_claim_holds_until_it_expires() -> None:
