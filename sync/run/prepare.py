@@ -18,9 +18,9 @@ from sync.run.decide import Gathered, decide, gate
 from sync.run.gather import (
     Source,
     check_relations,
+    earlier_requests,
     gather_segment,
     members_by_project,
-    recent_requests,
     shared_ids,
     source,
 )
@@ -28,7 +28,6 @@ from sync.run.gather_events import gather_events
 from sync.run.world import World, find_syncs, matching, named, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import partners
-from sync.spec.statsig import ID_LIST_LIMITS
 
 GateMode = Literal["strict", "warn", "off"]
 
@@ -165,11 +164,7 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
         own = [sources[sync.name] for sync in selection.syncs]
         segment_sources = [one for one in own if isinstance(one.sync.config, SegmentConfig)]
         event_sources = [one for one in own if not isinstance(one.sync.config, SegmentConfig)]
-        window = max(seconds for _, seconds in ID_LIST_LIMITS)
-        consoles.earlier_requests = {
-            project: recent_requests(world, project, window, session)
-            for project in sorted({one.endpoint.project for one in segment_sources})
-        }
+        consoles.earlier_requests = earlier_requests(world, segment_sources, session)
         return Gathered(
             tuple(gather_segment(world, one, session, request.retry_rejected) for one in segment_sources),
             tuple(gather_events(world, one, session, spool, request.retry_rejected) for one in event_sources),

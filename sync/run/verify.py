@@ -19,7 +19,7 @@ from sync.errors import ConfigError, Fault
 from sync.run.apply import Applier, SyncResult
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
-from sync.run.gather import check_relations, gather_segment, source
+from sync.run.gather import check_relations, earlier_requests, gather_segment, source
 from sync.run.lease import Lease
 from sync.run.members import read_members
 from sync.run.prepare import refuse
@@ -109,7 +109,9 @@ def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
 def _compare(world: World, syncs: Sequence[Sync], consoles: Consoles, counts_only: bool) -> list[_Compared]:
     with world.warehouse.reading() as session:
         columns = check_relations(world, syncs, session)
-        facts = [gather_segment(world, source(world, sync, columns[sync.name]), session) for sync in syncs]
+        sources = [source(world, sync, columns[sync.name]) for sync in syncs]
+        consoles.earlier_requests = earlier_requests(world, sources, session)
+        facts = [gather_segment(world, one, session) for one in sources]
     return [_compare_one(one, consoles, world.clock, counts_only) for one in facts]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -10,9 +11,13 @@ from contextlib import closing
 import pytest
 
 from sync import sandbox
+from sync.cli import printing
 from sync.core.delivery import Patience, never
 from sync.edges.statsig import ConsoleClient, RateLimit
+from sync.run.commands import Manner
 from sync.run.gather import recent_requests
+from sync.run.lease import Term
+from sync.run.verify import VerifyRequest, verify
 from sync.sandbox import Settings
 from sync.sandbox.server import RunningSandbox
 from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS
@@ -178,6 +183,26 @@ def test_what_earlier_runs_of_the_last_15_minutes_have_sent_is_read_from_the_led
     with world.warehouse.reading() as session:
         found = recent_requests(world, "sandbox", 900, session)
     assert [round(seconds) for seconds in found] == [840, 840, 60, 60]
+
+
+def test_a_repair_counts_what_earlier_runs_have_sent(
+    project: Project, clock: StillClock, server: RunningSandbox
+) -> None:
+    arrived = StandIn(server.url)
+    project.environment["STATSIG_CONSOLE_URL"] = server.url
+    project.table("people", "select 'ann' as user_id")
+    for name in syncs(project, 12):
+        arrived.put_segment(name)
+    assert run_still(project, clock).exit_code == 0
+    assert clock.elapsed < 10
+    arrived.put_segment("own_00", "ann", "eve")
+    observer = printing.observer(io.StringIO(), quiet=True)
+    manner = Manner(Patience(), Term(), "a test", lambda: False, observer)
+    project.sync("own_00", "people", {"object": "segment", "segment_id": "own_00", "mode": "mirror"})
+    (found,) = verify(world_of(project, clock), VerifyRequest(select=("own_00",), repair=True), manner)
+    assert found.is_right
+    assert clock.elapsed > 10
+    assert {one["status"] for one in arrived.requests(CHANGE_IDS) if one["method"] != "GET"} == {200}
 
 
 @pytest.mark.parametrize("attempts", [1, 9])
