@@ -45,13 +45,13 @@ def prune(world: World, request: PruneRequest, holder: str, term: Term) -> Prune
     and while a run holds a sync.
     """
     syncs = all_syncs(world.graph)
+    with world.warehouse.reading() as session:
+        columns = check_relations(world, syncs, session)
     events = [sync for sync in syncs if isinstance(sync.config, EventConfig)]
     refusals, warnings = gate_refusals(world, request.gate, events)
     if refusals:
         refuse(refusals)
     lease = Lease(world, world.new_id(), holder, term)
-    with world.warehouse.reading() as session:
-        columns = check_relations(world, syncs, session)
     with lease.held(syncs, ("finished", "prune")):
         before = ledger.naive_utc(world.clock.now() - request.older_than)
         with world.warehouse.writing() as session:

@@ -24,7 +24,8 @@ LEDGERS = {
     "statsig_run_log": """
         run_id varchar not null, sync_name varchar not null, state varchar not null, logged_at timestamp not null,
         lease_expires_at timestamp, holder varchar, object varchar, mode varchar, project varchar,
-        destination varchar, dbt_invocation_id varchar, sync_version varchar, overrides varchar, rows_read bigint,
+        destination varchar, model varchar, unique_key varchar, dbt_invocation_id varchar, sync_version varchar,
+        overrides varchar, rows_read bigint,
         rows_rejected bigint, adds_planned bigint, removes_planned bigint, events_planned bigint,
         keys_accepted bigint, keys_rejected bigint, keys_unsent bigint, keys_unknown bigint, requests bigint,
         message varchar""",
@@ -49,7 +50,7 @@ VIEWS = {
         attempts http_status elapsed_ms message claimed_at settled_at""",
     "statsig_deliveries": """sync_name project destination operation key row_hash state batch_id run_id sequence
         claimed_at settled_at""",
-    "statsig_membership": "project segment_id id status",
+    "statsig_membership": "project segment_id id status doubt",
     "statsig_members": "project segment_id id status",
     "statsig_unsettled": "sync_name project destination operation key batch_id run_id claimed_at message",
 }
