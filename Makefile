@@ -11,8 +11,10 @@ LOCK := requirements-dev.lock
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
 
+# The chaos test has many runs under way by itself; the others go side by side, a file each.
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest tests/chaos
 
 # The story of the chaos test with more seeds: make chaos SEEDS=2000
 SEEDS ?= 200
@@ -20,7 +22,8 @@ chaos: $(DEV)
 	$(BIN)/python -m pytest tests/chaos --seeds $(SEEDS)
 
 coverage: $(DEV)
-	$(BIN)/python -m pytest tests/unit tests/integration --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses auto --dist loadfile \
+		--cov --cov-report=term-missing:skip-covered
 
 benchmark: $(INSTALLED)
 	$(BIN)/python -m benchmarks.start
