@@ -23,7 +23,10 @@ def execute(arguments: Sequence[str]) -> int:
     """Runs one command; returns its exit code. No error leaves it but a wrong use of arguments."""
     options = parser().parse_args(arguments)
     try:
-        return _COMMANDS[options.command](options)
+        code = _COMMANDS[options.command](options)
+        # What waits in the buffer would be written after this, where nobody catches that its reader has gone.
+        sys.stdout.flush()
+        return code
     except StatsigSyncError as error:
         return _report_error(options, error, error.exit_code)
     except KeyboardInterrupt:
