@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import polars as pl
@@ -57,16 +56,16 @@ def _read(sync: Sync, consoles: Consoles) -> Reading:
 
 def _pages(sync: Sync, consoles: Consoles) -> Iterator[Page]:
     """The pages up to the last, or to the one with which there are more ids than the list can have."""
-    count = 0
-    for number in itertools.count(1):
+    number, count, is_over = 0, 0, False
+    while not is_over:
+        number += 1
         page, outcome = consoles.of(sync).id_page(sync.destination, number)
         if page is None:
             raise _unreadable(sync, _reason(outcome, consoles.endpoint(sync).key_variable))
         yield page
         consoles.heartbeat()
         count += len(page.ids)
-        if page.is_last or not page.ids or count > min(page.total, MAX_IDS_PER_PROJECT):
-            return
+        is_over = page.is_last or not page.ids or count > min(page.total, MAX_IDS_PER_PROJECT)
 
 
 def _reason(outcome: Outcome, key_variable: str) -> str:
