@@ -16,6 +16,17 @@ CHANGE_IDS = "* /console/*/id_list"
 LOOK_UP_SEGMENT = "GET /console/v1/segments/*"
 
 
+def rule(kind: str, *, call: str = LOG_EVENT, count: int | None = 1, **fault: Any) -> dict[str, Any]:
+    """A fault and the requests that get it, as ``StandIn.fault`` has them."""
+    method, path = call.split()
+    match: dict[str, Any] = {"path": path}
+    if method != "*":
+        match["method"] = method
+    if count is not None:
+        match["count"] = count
+    return {"fault": {"kind": kind, **fault}, "match": match}
+
+
 @dataclass(frozen=True)
 class StandIn:
     """The sandbox at this base address."""
@@ -72,13 +83,7 @@ class StandIn:
 
     def fault(self, kind: str, *, call: str = LOG_EVENT, count: int | None = 1, **fault: Any) -> None:
         """Makes this fault and no other, ``count`` times (None: always), for ``call``: method and path, or patterns."""
-        method, path = call.split()
-        match: dict[str, Any] = {"path": path}
-        if method != "*":
-            match["method"] = method
-        if count is not None:
-            match["count"] = count
-        self.faults({"fault": {"kind": kind, **fault}, "match": match})
+        self.faults(rule(kind, call=call, count=count, **fault))
 
     def faults(self, *rules: Any) -> None:
         """Makes the faults of these rules and no others: of those that fit, the first is taken."""

@@ -493,9 +493,43 @@ def test_missing_files_profiles_targets_and_models_are_named_with_what_to_do(
     found = error()
     assert "nowhere.duckdb does not exist" in found
     assert "dbt build" in found
+    for path in (":memory:", ""):
+        profiles.write_text(own.replace("warehouse.duckdb", path))
+        assert "is in memory, which ends with dbt" in error()
     profiles.write_text("{")
     assert "profiles.yml" in command_here(shop, "run").stderr
     assert arrived.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("relation", "said"),
+    [
+        (None, "has no relation in the warehouse; a sync needs a table or a view"),
+        ("visits; drop table visits", "which is not the name of a relation"),
+    ],
+    ids=["none", "more than a name"],
+)
+def test_a_model_has_a_relation_whose_name_is_a_name_and_nothing_else(
+    shop: Project, arrived: StandIn, relation: str | None, said: str
+) -> None:
+    manifest = shop.artifact("manifest")
+    manifest["nodes"][f"model.{PACKAGE}.people"]["relation_name"] = relation
+    shop.write_artifact("manifest", manifest)
+    (error,) = faults_of(command_here(shop, "run"))
+    assert said in error
+    assert arrived.requests() == []
+
+
+def test_a_key_that_is_not_set_and_a_warehouse_that_is_none_are_named_together(shop: Project) -> None:
+    (shop.folder / "warehouse.duckdb").write_text("<html>" * 1_000)
+    key, warehouse = faults_of(command_here(shop, "run", STATSIG_SERVER_SECRET=None))
+    assert "STATSIG_SERVER_SECRET: is not set" in key
+    assert "warehouse.duckdb" in warehouse
+
+
+def test_a_key_that_plan_needs_and_that_is_of_the_wrong_kind_is_named(shop: Project) -> None:
+    (error,) = faults_of(command_here(shop, "plan", STATSIG_CONSOLE_API_KEY="secret-sandbox"))
+    assert "STATSIG_CONSOLE_API_KEY: holds a Server Secret Key" in error
 
 
 def test_a_project_without_syncs_says_so(project: Project) -> None:

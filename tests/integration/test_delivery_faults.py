@@ -8,20 +8,23 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import duckdb
 import pytest
 
 from sync import sandbox
-from sync.core.delivery import Patience
+from sync.core.delivery import Patience, State
+from sync.core.events import Event, request_body
 from sync.core.ledger import naive_utc
+from sync.edges.clock import SystemClock
+from sync.edges.statsig import ConsoleClient, EventsClient
 from sync.errors import ConfigError
 from sync.sandbox import Settings
-from tests.integration.harness import Project
+from tests.integration.harness import CONSOLE_KEY, SERVER_SECRET, Project
 from tests.integration.in_process import StillClock, run_here, run_still
-from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, LOG_EVENT, LOOK_UP_SEGMENT, StandIn
+from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, LOG_EVENT, LOOK_UP_SEGMENT, REMOVE_IDS, StandIn, rule
 
 PROXY_PAGE = {"body": "<html><body>Please sign in.</body></html>", "headers": {"Content-Type": "text/html"}}
 NO_SUCCESS = '{"success": false}'
@@ -166,6 +169,23 @@ def test_an_answer_that_does_not_come_in_time_is_in_doubt(visits: Project, arriv
     assert len(arrived.events()) == 6
 
 
+def test_an_answer_that_drips_in_for_too_long_is_in_doubt(arrived: StandIn) -> None:
+    arrived.fault("slow_body", seconds=1)
+    client = EventsClient(arrived.url, SERVER_SECRET, SystemClock(), Patience(read_seconds=0.3))
+    event = Event("1", "", None, b'{"eventName": "visit", "user": {"userID": "u0"}}')
+    with closing(client):
+        outcome = client.log_event(request_body([event]), 1)
+    assert (outcome.state, outcome.message) == (State.UNKNOWN, "no answer within the time limit")
+    assert arrived.users() == ["u0"]
+
+
+def test_a_cookie_that_an_answer_sets_is_not_sent_back(visits: Project, arrived: StandIn) -> None:
+    arrived.fault("status", status=429, retry_after=0, headers={"Set-Cookie": "session=1; Path=/"})
+    assert run_still(visits).result.accepted == 3
+    assert [one["status"] for one in arrived.requests(LOG_EVENT)] == [429, 202]
+    assert not any("cookie" in one["headers"] for one in arrived.requests(LOG_EVENT))
+
+
 def test_a_connection_that_is_never_made_is_not_in_doubt(visits: Project, arrived: StandIn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -308,6 +328,22 @@ def test_a_change_of_a_segment_is_repeated_whether_it_was_taken_or_not(people: P
         assert batches(people, "add")[-1] == ("accepted", 1, 200), name
     assert run_still(people).result.planned == 0
     assert unsettled(people) == []
+
+
+def test_a_change_that_may_have_been_taken_stays_in_doubt_whatever_its_repetition_is_told(
+    people: Project, arrived: StandIn
+) -> None:
+    arrived.faults(rule("status", call=REMOVE_IDS, status=502), rule("status", call=REMOVE_IDS, count=None, status=429))
+    assert run_still(people, patience=Patience(attempts=3)).exit_code == 1
+    assert batches(people, "remove") == [("unknown", 3, 429)]
+    assert unsettled(people) == ["ann"]
+
+
+def test_more_ids_than_statsig_takes_in_a_request_are_never_sent(arrived: StandIn) -> None:
+    client = ConsoleClient(arrived.url, CONSOLE_KEY, StillClock(), Patience())
+    with closing(client), pytest.raises(ValueError, match="10001 ids"):
+        client.change_ids("people", "add", [str(number) for number in range(10_001)])
+    assert arrived.requests() == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

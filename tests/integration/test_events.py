@@ -148,6 +148,16 @@ def test_a_row_that_statsig_would_drop_is_rejected_with_its_reason_once_and_look
     assert ("bad 05", "invalid_event_name", "not_sent", 2) in rejects(project, "visits")
 
 
+def test_many_rejected_rows_are_all_written_down(project: Project, arrived: StandIn) -> None:
+    project.table("visits", "select range as id, if(range = 0, 'ann', null) as user_id from range(10_002)")
+    events_sync(project, "visits", "visits", unique_key="id", event_name="visit")
+    (result,) = run_here(project)["results"]
+    assert (result["accepted"], result["rows_rejected"]) == (1, 10_001)
+    found = "select count(*), count(distinct key), min(reason), max(reason) from statsig_reject_log"
+    assert project.rows(found) == [(10_001, 10_001, "missing_identifier", "missing_identifier")]
+    assert arrived.users() == ["ann"]
+
+
 def test_an_event_goes_without_a_custom_that_is_no_json_object_and_the_ledger_says_so(
     project: Project, arrived: StandIn
 ) -> None:

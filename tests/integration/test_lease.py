@@ -290,6 +290,15 @@ def test_a_signal_ends_the_waiting_and_the_reading_before_anything_is_sent(
     assert states == ([("aborted", "stopped by a signal; nothing was sent.")] if reads else [])
 
 
+def test_a_run_ledger_that_cannot_be_written_ends_the_run_with_the_warehouses_words(
+    people: Project, arrived: StandIn
+) -> None:
+    people.execute("alter table statsig_run_log rename column holder to held_by")
+    finished = command_here(people, "run")
+    assert (finished.returncode, "holder" in finished.stderr) == (1, True)
+    assert arrived.requests(CHANGE_IDS) == []
+
+
 @pytest.mark.parametrize("option", ["--lease", "--wait"])
 def test_a_time_that_is_no_number_of_seconds_is_wrong_usage(project: Project, option: str) -> None:
     for value in ("nan", "-1", "inf", "soon"):

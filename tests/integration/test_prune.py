@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Project
+from tests.integration.in_process import command_here, run_here
 from tests.integration.stand_in import StandIn
 
 _AGED = (
@@ -67,6 +68,16 @@ def test_nothing_is_forgotten_by_a_model_without_a_row(project: Project, arrived
     orders(project, 1, 2)
     project.run()
     assert len(arrived.events()) == 2
+
+
+def test_what_was_deleted_is_said_in_words(project: Project) -> None:
+    orders(project, 1, 2)
+    run_here(project)
+    project.execute(*_AGED)
+    orders(project, 2)
+    said = command_here(project, "prune", "--older-than", "180d").stdout.splitlines()
+    assert "statsig_changelog: 1 line(s) deleted" in said
+    assert "statsig_batch_log: 0 line(s) deleted" in said
 
 
 def test_lines_that_are_younger_stay(project: Project) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Project
+from tests.integration.in_process import command_here
 from tests.integration.stand_in import StandIn
 
 
@@ -76,6 +77,18 @@ def test_one_batch_can_be_resolved_by_its_id_and_an_unknown_one_is_refused(in_do
     assert batch_id in resolve(in_doubt, "--as", "sent", "--batch", "nonsense", expect=2)["errors"][0]
     assert unsettled(in_doubt) == ["1", "2"]
     assert resolve(in_doubt, "--as", "sent", "--batch", batch_id)["batches"] == {batch_id: 2}
+
+
+def test_what_was_resolved_is_said_in_words(in_doubt: Project) -> None:
+    said = command_here(in_doubt, "resolve", "orders", "--as", "sent").stdout
+    assert said == "orders: 1 batch(es), 2 event(s) settled as sent\n"
+
+
+def test_a_pattern_that_names_several_syncs_settles_none(in_doubt: Project) -> None:
+    in_doubt.sync("orders_2", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
+    finished = command_here(in_doubt, "resolve", "orders*", "--as", "sent")
+    assert (finished.returncode, "'orders*' names 2 syncs; name one" in finished.stderr) == (2, True)
+    assert unsettled(in_doubt) == ["1", "2"]
 
 
 def test_a_segment_sync_cannot_be_resolved(project: Project) -> None:

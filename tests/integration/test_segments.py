@@ -122,6 +122,21 @@ def test_a_missing_segment_is_made_once_though_its_audience_is_empty(project: Pr
     assert arrived.sent_data() == sent == 3
 
 
+def test_a_segment_that_statsig_does_not_make_fails_its_sync_and_the_next_run_tries_again(
+    project: Project, arrived: StandIn
+) -> None:
+    people(project, "people", "ann")
+    segment_sync(project, "people", "people", create_if_missing=True)
+    arrived.fault("status", call="POST /console/v1/segments", status=400, body='{"message": "no room"}')
+    (result,) = run_here(project, expect=1)["results"]
+    assert (result["state"], result["unsent"]) == ("failed", 1)
+    assert "no room" in result["message"]
+    assert arrived.segments() == {}
+
+    run_here(project)
+    assert arrived.ids("people") == {"ann"}
+
+
 WRONG_SEGMENTS = {
     "absent": ("not in this Statsig project", "segment_id", "create_if_missing: true"),
     "by_rules": ("rule-based", "only an ID list", "segment_id"),
@@ -526,6 +541,26 @@ def test_on_first_run_reset_replaces_a_list_by_one_request_where_that_is_safe(
     (error,) = run_here(project, "--select", "crowd", expect=3)["errors"]
     assert "1,000" in error
     assert arrived.ids("crowd") == {"by_hand"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "figure", "in_doubt"),
+    [({"kind": "reset"}, "unknown", ["bob", "by_hand"]), ({"kind": "status", "status": 429}, "unsent", [])],
+    ids=["in doubt", "not taken"],
+)
+def test_a_reset_that_is_in_doubt_or_was_not_taken_is_sent_again(
+    project: Project, arrived: StandIn, fault: dict[str, Any], figure: str, in_doubt: list[str]
+) -> None:
+    arrived.put_segment("people", "ann", "by_hand")
+    people(project, "people", "ann", "bob")
+    segment_sync(project, "people", "people", on_first_run="reset")
+    arrived.fault(**fault, call="POST /console/*/id_list/reset")
+    (result,) = run_here(project, "--max-attempts", "1", expect=1)["results"]
+    assert (result["state"], result[figure]) == ("failed", 2)
+    assert project.rows("select key from statsig_unsettled order by key") == [(one,) for one in in_doubt]
+
+    run_here(project)
+    assert arrived.ids("people") == {"ann", "bob"} == known_members(project, "people")
 
 
 def test_on_first_run_reset_fills_a_list_without_members_in_batches(project: Project, arrived: StandIn) -> None:

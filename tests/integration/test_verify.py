@@ -127,6 +127,27 @@ def test_a_segment_that_is_not_there_yet_is_not_compared(project: Project, more:
     assert (finished.returncode, said in finished.stderr) == (2, True), finished.stderr
 
 
+def test_verify_says_in_words_how_a_list_differs_and_what_a_repair_did(project: Project, arrived: StandIn) -> None:
+    synced(project, arrived, "mirror", "ann", "bob", "cid")
+    assert "people: segment people: as it should be, 3 ids" in command_here(project, "verify").stdout
+    arrived.put_segment("people", "ann", "bob", "mallory", "trudy")
+    counted = command_here(project, "verify", "--counts-only")
+    assert "4 ids in Statsig, 3 in the ledgers; run verify without --counts-only" in counted.stdout
+    repaired = command_here(project, "verify", "--repair")
+    assert repaired.returncode == 0, repaired.stderr
+    assert repaired.stdout.splitlines() == [
+        "people: segment people: 1 missing, 2 extra",
+        "  such as cid, mallory, trudy; all of them are in statsig_drift_log",
+        "  repair: people: finished, 3 of 3 delivered",
+    ]
+
+
+def test_verify_without_a_key_names_the_variable(project: Project, arrived: StandIn) -> None:
+    synced(project, arrived, "mirror", "ann", "bob")
+    finished = command_here(project, "verify", STATSIG_CONSOLE_API_KEY=None)
+    assert (finished.returncode, "STATSIG_CONSOLE_API_KEY: is not set" in finished.stderr) == (2, True)
+
+
 def test_verify_refuses_events_which_cannot_be_read_back(project: Project) -> None:
     project.table("orders", "select 1 as order_id, 'ann' as user_id")
     project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
@@ -143,6 +164,8 @@ def test_a_segment_that_vanished_is_not_made_again_in_silence(project: Project, 
     message = project.run(expect=2)["errors"][0]
     assert "is gone from Statsig, but the ledgers know 2 members" in message
     assert "verify --repair" in message
+    finished = command_here(project, "verify")
+    assert (finished.returncode, "is gone from Statsig" in finished.stderr) == (2, True)
 
     arrived.put_segment("people")
     verify(project, "--repair")

@@ -397,6 +397,13 @@ def test_what_is_no_time_between_1970_and_2100_refuses_the_row(
     assert [one.reason for one in rejected] == [reasons.INVALID_EVENT_TIME]
 
 
+def test_an_event_whose_other_columns_are_all_kept_out_has_no_metadata(connection: duckdb.DuckDBPyConnection) -> None:
+    event, rejected = one_row(connection, {"note": "VARCHAR"}, ["internal"], exclude=["k", "note"])
+    assert body_of(event)["user"]["userID"] == "ann"
+    assert "metadata" not in body_of(event)
+    assert rejected == []
+
+
 def test_an_event_without_a_time_is_sent_without_one(connection: duckdb.DuckDBPyConnection) -> None:
     event, rejected = one_row(connection, {"event_time": "TIMESTAMP"}, [None])
     assert "time" not in body_of(event)
