@@ -25,7 +25,13 @@ from sync.spec.model import MAPPABLE_FIELDS, EventConfig, Guard, SegmentConfig
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DELIVERY = (ROOT / "docs" / "delivery.md").read_text(encoding="utf-8")
-PAGES = {"README.md": README, "docs/delivery.md": DELIVERY, "CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text()}
+COVERAGE = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+PAGES = {
+    "README.md": README,
+    "docs/delivery.md": DELIVERY,
+    "docs/coverage.md": COVERAGE,
+    "CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text(),
+}
 
 # Flags of other commands that the pages mention: dbt's, pip's, git's, ruff's, mypy's and pytest's.
 FOREIGN_FLAGS = {"--editable", "--empty", "--full-refresh", "--quiet", "--sample", "--check", "--strict", "--seeds"}
@@ -274,6 +280,18 @@ def test_every_make_target_is_in_its_table_and_no_other() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.M)
     table = rows(section(README, "How the project is laid out"))
     assert set(table) - {"target"} == {f"make {target}" for target in phony.split()}
+
+
+# Coverage
+
+
+def test_the_page_on_coverage_names_modules_that_there_are_and_the_share_that_is_asked_for() -> None:
+    modules = [name for name in rows(COVERAGE) if name != "module"]
+    assert modules
+    assert [name for name in modules if not (ROOT / name).is_file()] == []
+    (share,) = re.findall(r"^fail_under = (\d+)$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert f"{share} %" in COVERAGE
+    assert f"{share} %" in rows(section(README, "How the project is laid out"))["make coverage"][0]
 
 
 # What the tool says
