@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from sync.core.plan import SegmentFacts, is_idle, plan_segment
+from sync.core.segments import MEMBERSHIP
 from sync.run.decide import Gathered, decide
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.statsig import MAX_IDS_PER_PROJECT
@@ -19,7 +20,7 @@ def series(*ids: str) -> pl.Series:
 def facts(name: str, *audience: str, mode: str = "mirror", is_missing: bool = False, **config: Any) -> SegmentFacts:
     """What was read for a sync of these ids into a segment that the ledgers know to be empty, or that is missing."""
     parsed = SegmentConfig.model_validate({"object": "segment", "segment_id": "people", "mode": mode, **config})
-    membership = pl.DataFrame(schema={"id": pl.String, "status": pl.String})
+    membership = pl.DataFrame(schema=MEMBERSHIP)
     sync = Sync(name, "models/_exposures.yml", f"model.shop.{name}", parsed)
     adopted = series() if is_missing else None
     return SegmentFacts(
