@@ -194,10 +194,13 @@ def _time(columns: EventColumns) -> str:
 def _milliseconds(column: Column) -> str:
     name = sql.identifier(column.name)
     match column.kind:
-        case Kind.DATE | Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
+        # What is too far off for a timestamp, or too large for a number, is null: one odd row must not end the query.
+        case Kind.DATE:
+            return f"(case when isfinite({name}) then epoch_us(try_cast({name} as timestamp)) // 1000 end)"
+        case Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
             return f"(case when isfinite({name}) then epoch_us({name}) // 1000 end)"
         case Kind.INTEGER | Kind.DECIMAL | Kind.FLOAT:
-            return f"try_cast(round(cast({name} as double) * 1000) as bigint)"
+            return f"try_cast(round(try_cast({name} as double) * 1000) as bigint)"
         case _:
             text = sql.text_form(column)
             parsed = f"try_cast({text} as timestamptz)"

@@ -182,9 +182,14 @@ def request_body(events: Sequence[Event]) -> bytes:
     return _BODY_START + b",".join(event.body for event in events) + _BODY_END
 
 
-def is_left_out(event: Event, config: EventConfig) -> bool:
-    """Whether ``backfill`` keeps this event out of a first run. An event without a time is as new as now."""
+def is_left_out(row: Row, config: EventConfig) -> bool:
+    """Whether ``backfill`` keeps a row out of a first run, and so for good: also one that could not be sent as it is.
+
+    A row without a time is as new as now; one without a key cannot be told from others later.
+    """
+    if row.key is None or config.backfill == "all":
+        return False
     if config.backfill_from is None:
-        return config.backfill == "none"
+        return True
     midnight = dt.datetime.combine(config.backfill_from, dt.time(), dt.timezone.utc)
-    return event.event_time is not None and event.event_time < midnight.timestamp() * 1000
+    return row.event_time is not None and row.event_time < midnight.timestamp() * 1000

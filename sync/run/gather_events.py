@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from sync.core import event_sql, ledger, sql
 from sync.core.events import Event, RejectedRow, Row, is_held_back, is_left_out, pack, request_body, settle_row
 from sync.core.plan import EventBatch, EventPlan, KeySource
+from sync.core.reasons import SENT_WITHOUT
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.run.gather import Source, last_sequence
@@ -49,7 +50,7 @@ class _Chunks(Generic[_Item]):
 class _Intake:
     """Sorts rows into events to send, events that the first run skips, and rows to reject."""
 
-    def __init__(self, spool: Spool, is_skipped: Callable[[Event], bool], retry_rejected: bool) -> None:
+    def __init__(self, spool: Spool, is_skipped: Callable[[Row], bool], retry_rejected: bool) -> None:
         self._spool, self._is_skipped, self._retry_rejected = spool, is_skipped, retry_rejected
         self.skips: _Chunks[tuple[str, str]] = _Chunks(spool)
         self.rejects: _Chunks[RejectedRow] = _Chunks(spool)
@@ -63,12 +64,14 @@ class _Intake:
             row = Row._make(values)
             event, rejected = settle_row(row, self._retry_rejected)
             self.held_back += is_held_back(row, self._retry_rejected)
-            if event is not None and self._is_skipped(event):
-                self.skips.add((event.key, event.row_hash))
-                continue
+            is_skipped = self._is_skipped(row)
+            if is_skipped and row.is_chosen:
+                self.skips.add((row.key or "", row.row_hash))
             for one in rejected:
-                self._reject(one)
-            if event is not None:
+                # What would go without a part does not go at all.
+                if not (is_skipped and one.effect == SENT_WITHOUT):
+                    self._reject(one)
+            if event is not None and not is_skipped:
                 yield event
 
     def _reject(self, row: RejectedRow) -> None:
@@ -95,7 +98,7 @@ def gather_events(
     config, project = source.sync.config, source.endpoint.project
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     is_first = config.backfill != "all" and _is_first_run(world, project, source.sync, session)
-    intake = _Intake(spool, lambda event: is_first and is_left_out(event, config), retry_rejected)
+    intake = _Intake(spool, lambda row: is_first and is_left_out(row, config), retry_rejected)
     rows = _rows(world, source, config, session)
     batches = tuple(intake.keep(batch) for batch in pack(intake.events(rows)))
     intake.flush()

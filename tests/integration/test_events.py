@@ -233,6 +233,19 @@ def test_backfill_says_which_events_the_first_run_sends_and_nothing_about_later_
     }
 
 
+def test_what_backfill_leaves_out_stays_out_when_it_is_mended_and_is_reported_once(
+    project: Project, arrived: StandIn
+) -> None:
+    rows = "select * from (values (1, 'ann'), (1, 'ann'), (2, {0}), (3, 'cid'), (3, 'cat')) as rows (id, user_id)"
+    project.table("visits", rows.format("null"))
+    events_sync(project, "visits", "visits", backfill="none")
+    assert run_here(project)["results"][0]["rows_rejected"] == 3
+    assert run_here(project, "--fail-on-rejects")["results"][0]["rows_rejected"] == 0
+    project.table("visits", rows.format("'bob'"))
+    run_here(project, "--fail-on-rejects")
+    assert arrived.events() == []
+
+
 def users_by_name(arrived: StandIn) -> dict[str, list[str]]:
     return {
         name: sorted(event["user"]["userID"] for event in events) for name, events in arrived.events_by_name().items()

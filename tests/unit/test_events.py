@@ -243,9 +243,11 @@ def config(backfill: Any) -> EventConfig:
     return EventConfig(object="events", unique_key="k", backfill=backfill)
 
 
-def at(text: str) -> Event:
-    moment = dt.datetime.fromisoformat(text).replace(tzinfo=dt.timezone.utc)
-    return Event("1", "h", round(moment.timestamp() * 1000), b"{}")
+def at(moment: str | None, key: str | None = "1", reason: str | None = None) -> Row:
+    """A row of this moment (UTC)."""
+    time = dt.datetime.fromisoformat(moment).replace(tzinfo=dt.timezone.utc).timestamp() if moment else None
+    milliseconds = None if time is None else round(time * 1000)
+    return Row(key, "h", milliseconds, reason, None, None, "{", None, 1, True, False, None)
 
 
 @pytest.mark.parametrize(
@@ -264,4 +266,10 @@ def test_backfill_says_what_a_first_run_sends(backfill: Any, time: str, is_out: 
 
 @pytest.mark.parametrize(("backfill", "is_out"), [("all", False), ("none", True), ("2026-01-31", False)])
 def test_an_event_without_a_time_is_as_new_as_now(backfill: str, is_out: bool) -> None:
-    assert is_left_out(Event("1", "h", None, b"{}"), config(backfill)) is is_out
+    assert is_left_out(at(None), config(backfill)) is is_out
+
+
+@pytest.mark.parametrize("backfill", ["none", "2026-01-31"])
+def test_what_a_first_run_leaves_out_is_left_out_also_where_it_could_not_be_sent(backfill: str) -> None:
+    assert is_left_out(at("2026-01-30T12:00:00", reason="missing_identifier"), config(backfill))
+    assert not is_left_out(at("2026-01-30T12:00:00", key=None, reason="missing_unique_key"), config(backfill))
