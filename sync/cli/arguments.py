@@ -63,15 +63,13 @@ def _command(
     return command
 
 
+def _names(command: argparse.ArgumentParser, flag: str, meaning: str) -> None:
+    """A flag that takes names, and may be given several times."""
+    command.add_argument(flag, nargs="+", action="extend", default=[], metavar="NAME", help=meaning)
+
+
 def _select(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--select",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="only these syncs: names of exposures, with * and ? (default: all)",
-    )
+    _names(command, "--select", "only these syncs: names of exposures, with * and ? (default: all)")
 
 
 def _gate(command: argparse.ArgumentParser) -> None:
@@ -90,25 +88,13 @@ def _retry_rejected(command: argparse.ArgumentParser) -> None:
 
 
 def _allow_removals(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--allow-removals",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="let these mirrors remove more than their guard allows, this once; the run ledger keeps it",
-    )
+    meaning = "let these mirrors remove more than their guard allows, this once; the run ledger keeps it"
+    _names(command, "--allow-removals", meaning)
 
 
 def _allow_new_keys(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--allow-new-keys",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="let the keys of these event syncs come from another model or column than before; the run ledger keeps it",
-    )
+    meaning = "let the keys of these event syncs come from elsewhere than before, this once; the run ledger keeps it"
+    _names(command, "--allow-new-keys", meaning)
 
 
 def _lease(command: argparse.ArgumentParser) -> None:

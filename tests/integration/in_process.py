@@ -20,7 +20,7 @@ from sync.cli import printing
 from sync.cli.command import execute
 from sync.core.delivery import Patience
 from sync.edges.warehouse import Warehouse
-from sync.run.apply import SyncResult
+from sync.run.apply import Observer, SyncResult
 from sync.run.commands import Manner, run
 from sync.run.lease import Term
 from sync.run.prepare import Request
@@ -73,12 +73,17 @@ def world_of(project: Project, clock: StillClock) -> World:
     return replace(world, warehouse=Warehouse(str(project.folder / "warehouse.duckdb"), {}, clock))
 
 
+def manner_of(observer: Observer | None = None, **term: float) -> Manner:
+    """How a run goes about it here: nobody is told unless an observer is given; ``term`` holds fields of ``Term``."""
+    quiet = printing.observer(io.StringIO(), quiet=True)
+    return Manner(Patience(), Term(**term), "a test", lambda: False, observer or quiet)
+
+
 def run_still(
     project: Project, clock: StillClock | None = None, patience: Patience | None = None, **request: Any
 ) -> Ran:
     """``statsig-sync run`` under a clock that stands still; ``request`` holds fields of ``Request``."""
-    observer = printing.observer(io.StringIO(), quiet=True)
-    manner = Manner(patience or Patience(), Term(), "a test", lambda: False, observer)
+    manner = replace(manner_of(), patience=patience or Patience())
     report = run(world_of(project, clock or StillClock()), Request(**request), manner)
     return Ran(printing.exit_code(report, fail_on_rejects=False), report.results)
 

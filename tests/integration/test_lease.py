@@ -16,14 +16,12 @@ from typing import Any
 import pytest
 
 from sync.cli import printing
-from sync.core.delivery import Patience
 from sync.core.plan import SyncPlan
 from sync.errors import DeliveryError, RefusedError, StoppedError
-from sync.run.commands import Manner, run
-from sync.run.lease import Term
+from sync.run.commands import run
 from sync.run.prepare import Request
 from tests.integration.harness import Project
-from tests.integration.in_process import StillClock, command_here, run_still, world_of
+from tests.integration.in_process import StillClock, command_here, manner_of, run_still, world_of
 from tests.integration.stand_in import CHANGE_IDS, StandIn
 
 
@@ -138,9 +136,7 @@ def test_a_run_that_takes_longer_than_its_lease_renews_it(project: Project, arri
     project.table("people", "select 'u' || range as user_id from range(50000)")
     project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "add"})
     clock = _WatchingClock(project=project)
-    observer = printing.observer(io.StringIO(), quiet=True)
-    manner = Manner(Patience(), Term(lease_seconds=250), "a test", lambda: False, observer)
-    (result,) = run(world_of(project, clock), Request(), manner).results
+    (result,) = run(world_of(project, clock), Request(), manner_of(lease_seconds=250)).results
     assert (result.accepted, clock.pauses, clock.lapsed) == (50_000, [80.0] * 3, 0)
     ((renewals,),) = project.rows("select count(distinct lease_expires_at) from statsig_run_log")
     assert renewals > 1
@@ -158,11 +154,6 @@ class _OtherRunClock(StillClock):
         if self.meanwhile is not None:
             happen, self.meanwhile = self.meanwhile, None
             happen()
-
-
-def manner_of(observer: Any = None, **term: float) -> Manner:
-    quiet = printing.observer(io.StringIO(), quiet=True)
-    return Manner(Patience(), Term(**term), "a test", lambda: False, observer or quiet)
 
 
 @pytest.fixture

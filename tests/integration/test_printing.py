@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from sync.cli import printing
 from sync.cli.progress import ProgressObserver
-from sync.core.delivery import Patience
-from sync.run.commands import Manner, RunReport, run
-from sync.run.lease import Term
+from sync.run.commands import RunReport, run
 from sync.run.prepare import Request
 from tests.integration.harness import Project
-from tests.integration.in_process import StillClock, command_here, world_of
+from tests.integration.in_process import StillClock, command_here, manner_of, world_of
 from tests.integration.stand_in import LOG_EVENT, StandIn
 
 
@@ -30,7 +29,7 @@ def people(project: Project, *ids: str, **more: object) -> None:
 
 def stopped_run(project: Project, should_stop: Callable[[], bool]) -> RunReport:
     """A run that is wished to stop as soon as ``should_stop`` says so."""
-    manner = Manner(Patience(), Term(), "a test", should_stop, printing.observer(io.StringIO(), quiet=True))
+    manner = replace(manner_of(), should_stop=should_stop)
     return run(world_of(project, StillClock()), Request(), manner)
 
 

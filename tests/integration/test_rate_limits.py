@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -11,18 +10,15 @@ from contextlib import closing
 import pytest
 
 from sync import sandbox
-from sync.cli import printing
 from sync.core.delivery import Patience, never
 from sync.edges.statsig import ConsoleClient, RateLimit
-from sync.run.commands import Manner
 from sync.run.gather import recent_requests
-from sync.run.lease import Term
 from sync.run.verify import VerifyRequest, verify
 from sync.sandbox import Settings
 from sync.sandbox.server import RunningSandbox
 from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS
 from tests.integration.harness import CONSOLE_KEY, Project
-from tests.integration.in_process import StillClock, run_still, world_of
+from tests.integration.in_process import StillClock, manner_of, run_still, world_of
 from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, StandIn
 
 # Statsig's Console API: (requests, seconds).
@@ -196,10 +192,8 @@ def test_a_repair_counts_what_earlier_runs_have_sent(
     assert run_still(project, clock).exit_code == 0
     assert clock.elapsed < 10
     arrived.put_segment("own_00", "ann", "eve")
-    observer = printing.observer(io.StringIO(), quiet=True)
-    manner = Manner(Patience(), Term(), "a test", lambda: False, observer)
     project.sync("own_00", "people", {"object": "segment", "segment_id": "own_00", "mode": "mirror"})
-    (found,) = verify(world_of(project, clock), VerifyRequest(select=("own_00",), repair=True), manner)
+    (found,) = verify(world_of(project, clock), VerifyRequest(select=("own_00",), repair=True), manner_of())
     assert found.is_right
     assert clock.elapsed > 10
     assert {one["status"] for one in arrived.requests(CHANGE_IDS) if one["method"] != "GET"} == {200}
