@@ -30,6 +30,7 @@ FIELD_KINDS: Mapping[str, frozenset[Kind]] = {
 
 # Epoch milliseconds of 2100-01-01: a larger number is most often milliseconds read as seconds.
 _LATEST_TIME = 4_102_444_800_000
+_KEYS_PER_PART, _MOST_PARTS = 100_000, 32
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
 
 _AFTER_HASH = ("event_time", "reason", "detail", "without", "head", "custom")
@@ -56,6 +57,30 @@ class EventColumns:
         """The columns that say whose event it is."""
         user_id = (self.fields["user_id"],) if "user_id" in self.fields else ()
         return (*user_id, *self.custom_ids.values())
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of ``count`` parts of the keys of a sync. Rows without a key are all in one of them."""
+
+    number: int
+    count: int
+
+    def of(self, relation: str, key: str) -> str:
+        """The rows of a relation whose key, given as an expression, is in this part: what can stand behind ``from``."""
+        if self.count == 1:
+            return relation
+        return f"(select * from {relation} where hash({key}) % {self.count} = {self.number})"
+
+
+def parts(sent: int) -> Sequence[Part]:
+    """The parts in which to read a sync of which the ledgers have so many keys.
+
+    They are compared with the rows in memory, so a large sync is read a part of its keys at a time. Each part
+    costs a pass over the model and the ledgers, so there are not too many.
+    """
+    count = min(_MOST_PARTS, max(1, -(-sent // _KEYS_PER_PART)))
+    return [Part(number, count) for number in range(count)]
 
 
 @dataclass(frozen=True)

@@ -136,16 +136,18 @@ def _keys_were_from(world: World, project: str, sync: Sync, session: Session) ->
 
 
 def _rows(world: World, source: Source, config: EventConfig, session: Session) -> Iterator[tuple[Any, ...]]:
-    """The rows that are not settled yet: first those with a key of their own, then those that share one."""
+    """The rows that are not settled yet: of each part those with a key of their own, then those that share one."""
     columns = event_sql.resolve(config, source.columns)
-    encoded = event_sql.source_query(config, columns, source.relation)
     key = sql.text_form(columns.unique_key)
-    relations = event_sql.EventLedgers(
-        world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.on_unknown
-    )
+    deliveries, reject_log = world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG]
     parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
-    for query in (event_sql.single_rows_query, event_sql.repeated_rows_query):
-        yield from session.rows(query(encoded, key, source.relation, relations), parameters)
+    sent = f"select count(*) from {deliveries} where project = $project and sync_name = $sync_name"
+    for part in event_sql.parts(int(session.value(sent, parameters) or 0)):
+        relation = part.of(source.relation, key)
+        ledgers = event_sql.EventLedgers(part.of(deliveries, "key"), part.of(reject_log, "key"), config.on_unknown)
+        encoded = event_sql.source_query(config, columns, relation)
+        for query in (event_sql.single_rows_query, event_sql.repeated_rows_query):
+            yield from session.rows(query(encoded, key, relation, ledgers), parameters)
 
 
 def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,7 +23,7 @@ from sync.spec.model import EventConfig, Sync
 from sync.spec.statsig import event_name_problem
 from tests.unit import reference_encoder
 from tests.unit.reference_encoder import Cell
-from tests.unit.values import TYPES, ValueType, texts
+from tests.unit.values import NASTY, TYPES, ValueType, texts
 
 BASE = {"object": "events", "unique_key": "k"}
 # As dbt names a relation in DuckDB.
@@ -583,6 +584,22 @@ def at(day: str) -> dt.datetime:
 def keys_sent(ledgers: Ledgers, rows: Sequence[Sequence[Any]], config: EventConfig = VIEW) -> list[str]:
     columns = Table(EVENTS, rows).create(ledgers.connection)
     return [event.key for event in settled(ledgers.rows(config, columns))[0]]
+
+
+@given(keys=st.lists(st.none() | st.sampled_from([*"abcdefgh", *NASTY]), max_size=20), count=st.integers(1, 5))
+def test_the_parts_put_together_are_the_rows_and_a_key_is_in_one_of_them(keys: list[str | None], count: int) -> None:
+    with duckdb.connect() as own:
+        own.execute("create table keys as select unnest($1::varchar[]) as key", [keys])
+        relations = [event_sql.Part(number, count).of("keys", "key") for number in range(count)]
+        parts = [[row[0] for row in own.execute(f"select key from {one}").fetchall()] for one in relations]
+    assert Counter(key for part in parts for key in part) == Counter(keys)
+    assert sum(len(set(part)) for part in parts) == len(set(keys))
+
+
+@pytest.mark.parametrize(("sent", "count"), [(0, 1), (100_000, 1), (100_001, 2), (1_000_000, 10), (10**9, 32)])
+def test_a_large_sync_is_read_in_parts_but_not_in_too_many(sent: int, count: int) -> None:
+    parts = event_sql.parts(sent)
+    assert [(part.number, part.count) for part in parts] == [(number, count) for number in range(count)]
 
 
 @pytest.mark.parametrize("state", ["claimed", "rejected", "unsent"])
