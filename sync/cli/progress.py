@@ -41,6 +41,7 @@ class ProgressObserver(PlainObserver):
     def ended(self, result: SyncResult) -> None:
         """Takes the bar away."""
         if self._task is not None:
-            self._progress.remove_task(self._task)
+            # Stopping shows the bar as it is now, however soon after the last change.
             self._progress.stop()
+            self._progress.remove_task(self._task)
             self._task = None
