@@ -30,13 +30,7 @@ FIELD_KINDS: Mapping[str, frozenset[Kind]] = {
 
 # Epoch milliseconds of 2100-01-01: a larger number is most often milliseconds read as seconds.
 _LATEST_TIME = 4_102_444_800_000
-_KEYS_PER_PART, _MOST_PARTS = 100_000, 32
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
-
-_AFTER_HASH = ("event_time", "reason", "detail", "without", "head", "custom")
-_ENCODED = ", ".join(("key", *_AFTER_HASH))
-# A separator that JSON text cannot hold keeps two different rows from the same hash.
-_HASH = "md5(coalesce(head, '') || chr(1) || coalesce(custom, ''))"
 
 
 @dataclass(frozen=True)
@@ -57,58 +51,6 @@ class EventColumns:
         """The columns that say whose event it is."""
         user_id = (self.fields["user_id"],) if "user_id" in self.fields else ()
         return (*user_id, *self.custom_ids.values())
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of ``count`` parts of the keys of a sync. Rows without a key are all in one of them."""
-
-    number: int
-    count: int
-
-    def of(self, relation: str, key: str) -> str:
-        """The rows of a relation whose key, given as an expression, is in this part: what can stand behind ``from``."""
-        if self.count == 1:
-            return relation
-        return f"(select * from {relation} where hash({key}) % {self.count} = {self.number})"
-
-
-def parts(sent: int) -> Sequence[Part]:
-    """The parts in which to read a sync of which the ledgers have so many keys.
-
-    They are compared with the rows in memory, so a large sync is read a part of its keys at a time. Each part
-    costs a pass over the model and the ledgers, so there are not too many.
-    """
-    count = min(_MOST_PARTS, max(1, -(-sent // _KEYS_PER_PART)))
-    return [Part(number, count) for number in range(count)]
-
-
-@dataclass(frozen=True)
-class EventLedgers:
-    """The relations that say what was sent and what was refused, as SQL text.
-
-    ``on_unknown`` decides whether an event whose outcome is unknown counts as sent (``hold``) or is sent
-    again (``resend``).
-    """
-
-    deliveries: str
-    reject_log: str
-    on_unknown: str
-
-    def sent_query(self) -> str:
-        """The keys, with the hash of the row, that must not be sent again."""
-        states = "('accepted', 'unknown')" if self.on_unknown == "hold" else "('accepted')"
-        return (
-            f"select key, row_hash from {self.deliveries} where project = $project and sync_name = $sync_name"
-            f" and operation in ('log', 'skip') and state in {states}"
-        )
-
-    def logged_query(self) -> str:
-        """The reasons that the reject ledger has, per key and hash of a row: the hash alone leaves out the key."""
-        return (
-            f"select key, row_hash, string_agg(distinct reason, ',') as reasons from {self.reject_log}"
-            " where project = $project and sync_name = $sync_name group by key, row_hash"
-        )
 
 
 def resolve(config: EventConfig, columns: Sequence[Column]) -> EventColumns:
@@ -139,8 +81,8 @@ def _required(columns: Sequence[Column], name: str) -> Column:
     return column
 
 
-def source_query(config: EventConfig, columns: EventColumns, relation: str) -> str:
-    """A select over the relation with one row per event, encoded.
+def source_query(config: EventConfig, columns: EventColumns, relation: str, also: str = "") -> str:
+    """A select over the relation with one row per event, encoded; ``also`` is put behind its columns.
 
     Columns: ``key`` (text of the unique key), ``event_time`` (milliseconds UTC), ``reason`` and
     ``detail`` (why the row cannot be sent; null where it can), ``without`` (a reason for a part that was
@@ -154,58 +96,9 @@ def source_query(config: EventConfig, columns: EventColumns, relation: str) -> s
     return (
         f"select {key} as key, {time} as event_time, {reason} as reason, {detail} as detail,"
         f" {_without(columns)} as without, {_head(config, columns, time)} as head,"
-        f" {sql.text_form(custom) if custom else 'cast(null as varchar)'} as custom\n"
+        f" {sql.text_form(custom) if custom else 'cast(null as varchar)'} as custom{also}\n"
         f"from {relation}"
     )
-
-
-def single_rows_query(source: str, key: str, relation: str, ledgers: EventLedgers) -> str:
-    """The encoded rows whose key stands in one row only and is not settled yet; the columns of ``Row``.
-
-    It streams: nothing in it sorts or gathers the rows. Parameters: ``$project`` and ``$sync_name``.
-    """
-    return f"""
-with source as not materialized ({source}),
-hashed as not materialized (select *, {_HASH} as row_hash from source),
-sent as ({ledgers.sent_query()}),
-logged as ({ledgers.logged_query()}),
-repeated as (select key from (select {key} as key from {relation}) where key is not null
-    group by key having count(*) > 1)
-select hashed.key, hashed.row_hash, {", ".join(f"hashed.{name}" for name in _AFTER_HASH)},
-    1 as copies, true as is_chosen, false as was_sent, logged.reasons as logged
-from hashed left join logged on logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key
-where not exists (select 1 from sent where sent.key = hashed.key)
-    and not exists (select 1 from repeated where repeated.key = hashed.key)
-"""
-
-
-def repeated_rows_query(source: str, key: str, relation: str, ledgers: EventLedgers) -> str:
-    """The encoded rows whose key stands in several rows; the columns of ``Row``.
-
-    One row is chosen per key: one that can be sent before one that cannot, then the one that was sent
-    already, then the earliest time, then the smallest hash. Rows that are the same to the letter are one
-    row with several copies. Parameters: ``$project`` and ``$sync_name``.
-    """
-    return f"""
-with source as ({source}),
-hashed as (select *, {_HASH} as row_hash from source),
-sent as ({ledgers.sent_query()}),
-logged as ({ledgers.logged_query()}),
-repeated as (select key from (select {key} as key from {relation}) where key is not null
-    group by key having count(*) > 1),
-copied as (select {_ENCODED}, row_hash, count(*) as copies from hashed
-    where key in (select key from repeated) group by {_ENCODED}, row_hash),
-marked as (select copied.*,
-    exists (select 1 from sent where sent.key = copied.key) as was_sent,
-    exists (select 1 from sent where sent.key = copied.key and sent.row_hash = copied.row_hash) as is_the_sent_one
-    from copied),
-ranked as (select *, row_number() over (partition by key order by (reason is not null), (not is_the_sent_one),
-    event_time nulls last, row_hash) as place from marked)
-select ranked.key, ranked.row_hash, {", ".join(f"ranked.{name}" for name in _AFTER_HASH)},
-    ranked.copies, ranked.place = 1 as is_chosen, ranked.was_sent, logged.reasons as logged
-from ranked left join logged on logged.row_hash = ranked.row_hash and logged.key is not distinct from ranked.key
-order by ranked.key, ranked.place
-"""
 
 
 def _time(columns: EventColumns) -> str:

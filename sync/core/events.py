@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,11 +22,12 @@ ENVELOPE_BYTES = len(_BODY_START) + len(_BODY_END)
 
 
 class Row(NamedTuple):
-    """A row as ``sync.core.event_sql`` reads it, joined with what the ledgers know of it.
+    """A row as ``sync.core.event_reading`` reads it, joined with what the ledgers know of it.
 
-    ``copies`` counts the source rows that are the same to the letter, ``is_chosen`` says whether this is
-    the row that stands for its key, ``was_sent`` whether the ledgers have its key already, and ``logged``
-    holds the reasons that the reject ledger has for exactly this row, joined by commas.
+    ``was_sent`` says whether the ledgers have its key already, ``is_the_sent_one`` whether they have it with
+    this very row, and ``logged`` holds the reasons that the reject ledger has for exactly this row, joined by
+    commas. ``copies`` counts the source rows that are the same to the letter, and ``is_chosen`` says whether
+    this is the row that stands for its key.
     """
 
     key: str | None
@@ -36,10 +38,11 @@ class Row(NamedTuple):
     without: str | None
     head: str | None
     custom: str | None
-    copies: int
-    is_chosen: bool
     was_sent: bool
+    is_the_sent_one: bool
     logged: str | None
+    copies: int = 1
+    is_chosen: bool = True
 
 
 class Event(NamedTuple):
@@ -61,6 +64,32 @@ class RejectedRow:
     detail: str | None
     effect: str
     row_count: int
+
+
+def rank(row: Row) -> tuple[Any, ...]:
+    """Where a row stands among all rows that share keys: by its key, and the row that is chosen first.
+
+    Chosen is a row that can be sent before one that cannot, then the one that was sent already, then the
+    earliest time, then the smallest hash.
+    """
+    has_no_time = row.event_time is None
+    return (
+        row.key,
+        row.reason is not None,
+        not row.is_the_sent_one,
+        has_no_time,
+        0 if has_no_time else row.event_time,
+        row.row_hash,
+        row.detail or "",
+    )
+
+
+def choose(ranked: Iterable[Row]) -> Iterator[Row]:
+    """Rows in the order of their rank, with those that are the same to the letter as one, and one chosen per key."""
+    last_key = None
+    for row, same in groupby(ranked):
+        yield row._replace(copies=sum(1 for _ in same), is_chosen=row.key != last_key)
+        last_key = row.key
 
 
 def custom_problem(custom: str) -> tuple[bytes | None, str | None]:

@@ -6,7 +6,10 @@ name, so that nothing of it stays when the process dies.
 
 from __future__ import annotations
 
+import heapq
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +17,10 @@ import msgspec
 from sync.errors import WarehouseError
 
 _Record = TypeVar("_Record")
+_Item = TypeVar("_Item")
+
+# Items that are sorted in memory, and items of each such run that are in memory while the runs are merged.
+_RUN, _BLOCK = 10_000, 50
 
 
 class Spool:
@@ -44,6 +51,18 @@ class Spool:
         start, end = self._starts[number], self._starts[number + 1]
         self._file.seek(start)
         return msgspec.msgpack.decode(self._file.read(end - start), type=shape)
+
+    def in_order(self, items: Iterable[_Item], rank: Callable[[_Item], Any], shape: type[_Item]) -> Iterator[_Item]:
+        """The items, of this shape, by their rank. Memory holds some thousand of them, whatever their number."""
+        waiting = iter(items)
+        runs: list[list[int]] = []
+        while run := sorted(islice(waiting, _RUN), key=rank):
+            runs.append([self.write(run[start : start + _BLOCK]) for start in range(0, len(run), _BLOCK)])
+        return heapq.merge(*(self._items(run, shape) for run in runs), key=rank)
+
+    def _items(self, records: Iterable[int], shape: type[_Item]) -> Iterator[_Item]:
+        for record in records:
+            yield from self.read(record, list[shape])  # type: ignore[valid-type]
 
     def close(self) -> None:
         """Gives the file's room back."""

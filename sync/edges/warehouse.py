@@ -8,9 +8,10 @@ holds is waited for.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import duckdb
@@ -24,10 +25,14 @@ _LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.25
 # Rows per fetch: enough to keep the engine busy, little enough to keep memory flat.
 _FETCH_ROWS = 2_000
-# What DuckDB may cache and hash in memory before it spills to its temporary folder.
+# What DuckDB may cache and hash in memory before it spills to its temporary folder: in general, and where what is
+# read can be of any size. Each thread needs some of it for itself, more where rows are wide.
 _DEFAULT_MEMORY_LIMIT = "1GB"
+_LITTLE_MEMORY, _FEW_THREADS = ("96MB", "256MB", "1GB"), 2
+_MEMORY_SETTINGS = {"memory_limit", "max_memory"}
 
 Parameters = Mapping[str, Any]
+_Found = TypeVar("_Found")
 
 
 class Warehouse:
@@ -61,15 +66,17 @@ class Warehouse:
 
     @contextlib.contextmanager
     def _open(self, read_only: bool) -> Iterator[Session]:
-        connection = self._connect(read_only)
-        try:
-            yield Session(connection)
-        except duckdb.Error as error:
-            self._fail(error)
-        finally:
-            connection.close()
+        # A folder of its own: DuckDB's default is shared by all processes that read the file.
+        with tempfile.TemporaryDirectory(prefix="statsig-sync-", ignore_cleanup_errors=True) as folder:
+            connection = self._connect(read_only, folder)
+            try:
+                yield Session(connection, has_own_limit=bool(_MEMORY_SETTINGS & {*map(str.lower, self._settings)}))
+            except duckdb.Error as error:
+                self._fail(error)
+            finally:
+                connection.close()
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, read_only: bool, folder: str) -> duckdb.DuckDBPyConnection:
         if self.is_missing:
             message = f"{_shown(self._path)} does not exist. Run dbt build first: it creates the database."
             raise WarehouseError(message) if self._was_open else ConfigError([Fault("", "", "", message)])
@@ -83,7 +90,7 @@ class Warehouse:
                     self._fail(error)
                 self._clock.sleep(_LOCK_POLL_SECONDS)
         try:
-            self._configure(connection)
+            self._configure(connection, folder)
         except duckdb.Error as error:
             connection.close()
             self._fail(error)
@@ -95,10 +102,11 @@ class Warehouse:
         found = WarehouseError(_message(self._path, error))
         raise found from (None if "?" in self._path else error)
 
-    def _configure(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _configure(self, connection: duckdb.DuckDBPyConnection, folder: str) -> None:
         # DuckDB draws a progress bar even where output is redirected.
         connection.execute("set enable_progress_bar = false")
         connection.execute(f"set memory_limit = '{_DEFAULT_MEMORY_LIMIT}'")
+        connection.execute("set temp_directory = ?", [folder])
         for name, value in self._settings.items():
             connection.execute(f"set {_setting_name(name)} = ?", [value])
         # Times in text without a zone are UTC, whatever the machine's zone is.
@@ -106,10 +114,10 @@ class Warehouse:
 
 
 class Session:
-    """An open database."""
+    """An open database. ``has_own_limit`` says whether the profile sets how much memory DuckDB may take."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, has_own_limit: bool = False) -> None:
+        self._connection, self._has_own_limit = connection, has_own_limit
 
     def begin(self) -> None:
         """Starts a transaction; closing the session without ``commit`` undoes it."""
@@ -141,6 +149,33 @@ class Session:
         self._connection.execute(query, dict(parameters or {}))
         while fetched := self._connection.fetchmany(_FETCH_ROWS):
             yield from fetched
+
+    def keep(self, name: str, query: str, parameters: Parameters) -> None:
+        """Keeps the result of a query as a temporary table, which is gone with the session."""
+        self._connection.execute(f"create or replace temp table {name} as {query}", dict(parameters))
+
+    def in_little_memory(self, read: Callable[[], _Found]) -> _Found:
+        """What ``read`` returns, with as little memory for DuckDB as it can do with.
+
+        Where that is too little, it is read again with more; the profile's own limit stands.
+        """
+        if self._has_own_limit:
+            return read()
+        threads = int(self.value("select current_setting('threads')"))
+        *smaller, largest = _LITTLE_MEMORY
+        try:
+            for memory in smaller:
+                self._limit(memory, min(threads, _FEW_THREADS))
+                with contextlib.suppress(duckdb.OutOfMemoryException):
+                    return read()
+            self._limit(largest, threads)
+            return read()
+        finally:
+            self._limit(_DEFAULT_MEMORY_LIMIT, threads)
+
+    def _limit(self, memory: str, threads: int) -> None:
+        self._connection.execute(f"set memory_limit = '{memory}'")
+        self._connection.execute(f"set threads = {threads}")
 
     def value(self, query: str, parameters: Parameters | None = None) -> Any:
         """The first column of the first row; None where there is no row."""

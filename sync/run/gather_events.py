@@ -6,10 +6,31 @@ Memory holds one batch at a time, whatever the number of events.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from sync.core import event_sql, ledger, sql
-from sync.core.events import Event, RejectedRow, Row, is_held_back, is_left_out, pack, request_body, settle_row
+from sync.core import event_sql, ledger
+from sync.core.event_reading import (
+    EventLedgers,
+    EventSource,
+    has_shared_keys_query,
+    lines_query,
+    parts,
+    shared_rows_query,
+    single_rows_query,
+    temporary_tables,
+)
+from sync.core.events import (
+    Event,
+    RejectedRow,
+    Row,
+    choose,
+    is_held_back,
+    is_left_out,
+    pack,
+    rank,
+    request_body,
+    settle_row,
+)
 from sync.core.plan import EventBatch, EventPlan, KeySource
 from sync.core.reasons import SENT_WITHOUT
 from sync.edges.spool import Spool
@@ -58,10 +79,9 @@ class _Intake:
         self.samples: list[str] = []
         self.held_back = 0
 
-    def events(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
-        """The events to send, of rows with the columns of ``Row``."""
-        for values in rows:
-            row = Row._make(values)
+    def events(self, rows: Iterable[Row]) -> Iterator[Event]:
+        """The events to send."""
+        for row in rows:
             event, rejected = settle_row(row, self._retry_rejected)
             self.held_back += is_held_back(row, self._retry_rejected)
             is_skipped = self._is_skipped(row)
@@ -95,11 +115,15 @@ def gather_events(
     world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool = False
 ) -> EventPlan:
     """The events of a sync that are to be sent, what is wrong with the others, and what is left out."""
+    return session.in_little_memory(lambda: _gather_events(world, source, session, spool, retry_rejected))
+
+
+def _gather_events(world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool) -> EventPlan:
     config, project = source.sync.config, source.endpoint.project
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     is_first = config.backfill != "all" and _is_first_run(world, project, source.sync, session)
     intake = _Intake(spool, lambda row: is_first and is_left_out(row, config), retry_rejected)
-    rows = _rows(world, source, config, session)
+    rows = _rows(world, source, config, session, spool)
     batches = tuple(intake.keep(batch) for batch in pack(intake.events(rows)))
     intake.flush()
     return EventPlan(
@@ -135,19 +159,19 @@ def _keys_were_from(world: World, project: str, sync: Sync, session: Session) ->
     return next((KeySource(model, unique_key) for model, unique_key in found), None)
 
 
-def _rows(world: World, source: Source, config: EventConfig, session: Session) -> Iterator[tuple[Any, ...]]:
+def _rows(world: World, source: Source, config: EventConfig, session: Session, spool: Spool) -> Iterator[Row]:
     """The rows that are not settled yet: of each part those with a key of their own, then those that share one."""
     columns = event_sql.resolve(config, source.columns)
-    key = sql.text_form(columns.unique_key)
-    deliveries, reject_log = world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG]
+    ledgers = EventLedgers(world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.on_unknown)
     parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
-    sent = f"select count(*) from {deliveries} where project = $project and sync_name = $sync_name"
-    for part in event_sql.parts(int(session.value(sent, parameters) or 0)):
-        relation = part.of(source.relation, key)
-        ledgers = event_sql.EventLedgers(part.of(deliveries, "key"), part.of(reject_log, "key"), config.on_unknown)
-        encoded = event_sql.source_query(config, columns, relation)
-        for query in (event_sql.single_rows_query, event_sql.repeated_rows_query):
-            yield from session.rows(query(encoded, key, relation, ledgers), parameters)
+    for part in parts(int(session.value(lines_query(source.relation, ledgers), parameters))):
+        events = EventSource(config, columns, source.relation, part)
+        for name, query in temporary_tables(events, ledgers).items():
+            session.keep(name, query, parameters)
+        yield from (Row(*values) for values in session.rows(single_rows_query(events)))
+        if session.value(has_shared_keys_query()):
+            shared = (Row(*values) for values in session.rows(shared_rows_query(events)))
+            yield from choose(spool.in_order(shared, rank, Row))
 
 
 def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:

@@ -70,8 +70,9 @@ class Journal:
     def start(self, rejects: Iterable[Sequence[RejectedRow]], settled: Iterable[Settled]) -> None:
         """Writes the plan's figures, the rows that are not sent, and batches that are settled without a request.
 
-        All in one transaction: a first run that dies leaves either all of the events that it skips, or
-        all of the members that it adopts, or none.
+        The lines of the batches themselves come last and together: a first run that dies leaves either all of
+        the events that it skips, or all of the members that it adopts, or none. What stands before them is
+        written piece by piece, for a transaction takes memory as it grows.
         """
         now = self.world.clock.now()
         with self.world.warehouse.writing() as session:
@@ -80,10 +81,13 @@ class Journal:
             for rows in rejects:
                 lines = ledger.rejects(self.run, rows, now)
                 session.append(self._relation(ledger.REJECT_LOG), ledger.frame(ledger.REJECT_LOG, lines))
+                session.commit_so_far()
+            states = []
             for batch, outcome in settled:
-                state = ledger.batch_state(self.run, batch, outcome, now)
-                session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, [state]))
                 session.append(self._relation(ledger.CHANGELOG), ledger.changes(self.run, batch, now))
+                session.commit_so_far()
+                states.append(ledger.batch_state(self.run, batch, outcome, now))
+            session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, states))
 
     def record(self, settled: Sequence[Settled], claims: Sequence[Batch], refused: Sequence[Settled] = ()) -> None:
         """Writes the outcomes of the last requests and the claims of the next, in one transaction.

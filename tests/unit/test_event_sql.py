@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,19 +14,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sync.core import event_sql, reasons, sql
+from sync.core import event_reading, event_sql, reasons, sql
 from sync.core.columns import Column
-from sync.core.events import Event, RejectedRow, Row, settle_row
+from sync.core.events import Event, RejectedRow, Row, choose, rank, settle_row
 from sync.core.mapping import mapping_faults
 from sync.spec.model import EventConfig, Sync
 from sync.spec.statsig import event_name_problem
 from tests.unit import reference_encoder
 from tests.unit.reference_encoder import Cell
-from tests.unit.values import NASTY, TYPES, ValueType, texts
+from tests.unit.values import TYPES, ValueType, texts
 
 BASE = {"object": "events", "unique_key": "k"}
 # As dbt names a relation in DuckDB.
 RELATION = '"memory"."main"."source"'
+OWN = {"project": "statsig", "sync_name": "orders"}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def encoded(connection: duckdb.DuckDBPyConnection, config: EventConfig, columns:
     answer = connection.execute(query)
     names = [description[0] for description in answer.description or []]
     assert names == ["key", "event_time", "reason", "detail", "without", "head", "custom"]
-    fixed: dict[str, Any] = {"row_hash": "", "copies": 1, "is_chosen": True, "was_sent": False, "logged": None}
+    fixed: dict[str, Any] = {"row_hash": "", "was_sent": False, "is_the_sent_one": False, "logged": None}
     return [Row(**dict(zip(names, row, strict=True)), **fixed) for row in answer.fetchall()]
 
 
@@ -494,6 +494,7 @@ class Ledgers:
     connection: duckdb.DuckDBPyConnection
     deliveries: list[tuple[Any, ...]] = field(default_factory=list)
     rejects: list[tuple[Any, ...]] = field(default_factory=list)
+    parts: int = 1
 
     def rows(self, config: EventConfig, columns: Sequence[Column]) -> list[Row]:
         """All rows that the sync would read."""
@@ -508,15 +509,19 @@ class Ledgers:
         for table, rows in (("deliveries", self.deliveries), ("reject_log", self.rejects)):
             for row in rows:
                 self.connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", list(row))
+        ledgers = event_reading.EventLedgers("deliveries", "reject_log", config.on_unknown)
         resolved = event_sql.resolve(config, columns)
-        source = event_sql.source_query(config, resolved, RELATION)
-        ledgers = event_sql.EventLedgers("deliveries", "reject_log", config.on_unknown)
         found: list[Row] = []
-        for query in (event_sql.single_rows_query, event_sql.repeated_rows_query):
-            text = query(source, sql.text_form(resolved.unique_key), RELATION, ledgers)
-            answer = self.connection.execute(text, {"project": "statsig", "sync_name": "orders"})
-            found.extend(Row._make(row) for row in answer.fetchall())
+        for number in range(self.parts):
+            source = event_reading.EventSource(config, resolved, RELATION, event_reading.Part(number, self.parts))
+            for name, query in event_reading.temporary_tables(source, ledgers).items():
+                self.connection.execute(f"create or replace temp table {name} as {query}", OWN)
+            found.extend(self.read(event_reading.single_rows_query(source)))
+            found.extend(choose(sorted(self.read(event_reading.shared_rows_query(source)), key=rank)))
         return found
+
+    def read(self, query: str) -> list[Row]:
+        return [Row(*values) for values in self.connection.execute(query).fetchall()]
 
     def note(self, events: Sequence[Event], state: str = "accepted") -> None:
         self.deliveries.extend(("statsig", "orders", "log", one.key, one.row_hash, state) for one in events)
@@ -555,11 +560,11 @@ few_rows = st.lists(
 
 
 @settings(max_examples=max(40, settings().max_examples // 2))
-@given(rows=few_rows)
+@given(rows=few_rows, parts=st.integers(1, 3))
 def test_every_row_is_sent_or_rejected_and_no_key_is_sent_twice(
-    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]]
+    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]], parts: int
 ) -> None:
-    ledgers = Ledgers(connection)
+    ledgers = Ledgers(connection, parts=parts)
     columns = Table(EVENTS, rows).create(connection)
     events, rejected = settled(ledgers.rows(VIEW, columns))
     assert len({event.key for event in events}) == len(events)
@@ -577,6 +582,32 @@ def settle_in_reference(row: tuple[Any, ...]) -> bool:
     return reference_encoder.encode(VIEW, cells).event is not None
 
 
+@settings(max_examples=max(20, settings().max_examples // 4))
+@given(rows=few_rows, sent=st.sets(st.integers(1, 4)), parts=st.integers(2, 5))
+def test_a_sync_that_is_read_in_parts_is_read_as_a_whole(
+    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]], sent: set[int], parts: int
+) -> None:
+    columns = Table(EVENTS, rows).create(connection)
+    deliveries = [("statsig", "orders", "log", str(key), "another hash", "accepted") for key in sent]
+    whole, partial = (Ledgers(connection, list(deliveries), parts=count).rows(VIEW, columns) for count in (1, parts))
+    assert sorted(partial, key=repr) == sorted(whole, key=repr)
+
+
+def test_no_part_is_larger_than_what_is_hashed_at_once() -> None:
+    assert event_reading.parts(0) == event_reading.parts(500_000) == [event_reading.Part(0, 1)]
+    assert event_reading.parts(1_000_001) == [event_reading.Part(number, 3) for number in range(3)]
+
+
+@pytest.mark.parametrize("name", ["key", "is_shared", "in_model", "row_hash", "sent_hash", "logged", "source"])
+def test_a_column_may_have_any_name_that_stands_in_the_queries(ledgers: Ledgers, name: str) -> None:
+    types = {name: TYPES["BIGINT"], "user_id": TYPES["VARCHAR"]}
+    columns = Table(types, [[1, "ann"], [2, "bob"], [2, "bob"], [3, "eve"]]).create(ledgers.connection)
+    ledgers.deliveries.append(("statsig", "orders", "log", "3", "h", "accepted"))
+    events, rejected = settled(ledgers.rows(config_of(event_name="view", unique_key=name), columns))
+    assert sorted(body_of(event)["metadata"][name] for event in events) == ["1", "2"]
+    assert [(one.key, one.reason) for one in rejected] == [("2", reasons.DUPLICATE_KEY)]
+
+
 def at(day: str) -> dt.datetime:
     return dt.datetime.fromisoformat(day)
 
@@ -584,22 +615,6 @@ def at(day: str) -> dt.datetime:
 def keys_sent(ledgers: Ledgers, rows: Sequence[Sequence[Any]], config: EventConfig = VIEW) -> list[str]:
     columns = Table(EVENTS, rows).create(ledgers.connection)
     return [event.key for event in settled(ledgers.rows(config, columns))[0]]
-
-
-@given(keys=st.lists(st.none() | st.sampled_from([*"abcdefgh", *NASTY]), max_size=20), count=st.integers(1, 5))
-def test_the_parts_put_together_are_the_rows_and_a_key_is_in_one_of_them(keys: list[str | None], count: int) -> None:
-    with duckdb.connect() as own:
-        own.execute("create table keys as select unnest($1::varchar[]) as key", [keys])
-        relations = [event_sql.Part(number, count).of("keys", "key") for number in range(count)]
-        parts = [[row[0] for row in own.execute(f"select key from {one}").fetchall()] for one in relations]
-    assert Counter(key for part in parts for key in part) == Counter(keys)
-    assert sum(len(set(part)) for part in parts) == len(set(keys))
-
-
-@pytest.mark.parametrize(("sent", "count"), [(0, 1), (100_000, 1), (100_001, 2), (1_000_000, 10), (10**9, 32)])
-def test_a_large_sync_is_read_in_parts_but_not_in_too_many(sent: int, count: int) -> None:
-    parts = event_sql.parts(sent)
-    assert [(part.number, part.count) for part in parts] == [(number, count) for number in range(count)]
 
 
 @pytest.mark.parametrize("state", ["claimed", "rejected", "unsent"])

@@ -43,9 +43,8 @@ def row(**known: Any) -> Row:
         "without": None,
         "head": HEAD,
         "custom": None,
-        "copies": 1,
-        "is_chosen": True,
         "was_sent": False,
+        "is_the_sent_one": False,
         "logged": None,
     }
     return Row(**{**usable, **known})
@@ -247,7 +246,7 @@ def at(moment: str | None, key: str | None = "1", reason: str | None = None) -> 
     """A row of this moment (UTC)."""
     time = dt.datetime.fromisoformat(moment).replace(tzinfo=dt.timezone.utc).timestamp() if moment else None
     milliseconds = None if time is None else round(time * 1000)
-    return Row(key, "h", milliseconds, reason, None, None, "{", None, 1, True, False, None)
+    return Row(key, "h", milliseconds, reason, None, None, "{", None, False, False, None)
 
 
 @pytest.mark.parametrize(

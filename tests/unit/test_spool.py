@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.core.events import Event, RejectedRow
@@ -51,6 +51,15 @@ def test_records_can_be_written_after_others_were_read() -> None:
         second = spool.write(["b"])
         assert spool.read(second, list[str]) == ["b"]
         assert spool.read(first, list[str]) == ["a" * 100_000]
+
+
+@given(length=st.sampled_from([0, 1, 9_999, 10_000, 25_001]), seed=st.randoms(use_true_random=False))
+@settings(max_examples=8)
+def test_what_goes_through_the_spool_in_order_is_what_sorting_gives(length: int, seed: Any) -> None:
+    items = [Event(str(number), "h", seed.randrange(1000), b"") for number in range(length)]
+    with contextlib.closing(Spool()) as spool:
+        found = list(spool.in_order(items, lambda event: (event.event_time, event.key), Event))
+    assert found == sorted(items, key=lambda event: (event.event_time or 0, event.key))
 
 
 def test_nothing_of_the_spool_stays_when_the_process_dies(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-"""Where the warehouse is, and what is told of it."""
+"""Where the warehouse is, what is told of it, and how much memory and room it takes."""
 
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 import traceback
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
-from sync.edges.warehouse import Warehouse, open_warehouse
+from sync.edges.warehouse import Session, Warehouse, open_warehouse
 from sync.errors import ConfigError, WarehouseError
 
 
@@ -77,3 +79,77 @@ def test_a_token_in_a_message_that_is_cut_is_not_told_in_part(tmp_path: Path) ->
     folder = tmp_path / ("x" * 200) / ("y" * 200) / f"shop?motherduck_token={token}"
     folder.mkdir(parents=True)
     assert "tOk3n" not in str(error_of(warehouse(folder)))
+
+
+# How much memory DuckDB takes, and where it puts what does not fit.
+
+# It takes 150 MB or more, and cannot be spilled.
+LARGE = "select length(string_agg(repeat(range::varchar, 30), '')) from range(300_000)"
+# It takes more than 50 MB, and can be spilled.
+SPILLED = "create or replace temp table keys as select md5(range::varchar) as key from range(2_000_000)"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = str(tmp_path / "warehouse.duckdb")
+    duckdb.connect(path).close()
+    return path
+
+
+def limit(session: Session) -> str:
+    return str(session.value("select current_setting('memory_limit')"))
+
+
+def test_what_may_be_large_is_read_in_little_memory_and_few_threads(file: str) -> None:
+    with Warehouse(file, {"threads": 8}, StillClock()).reading() as session:
+        before = limit(session)
+        assert session.in_little_memory(lambda: limit(session)) == "91.5 MiB"
+        assert session.in_little_memory(lambda: session.value("select current_setting('threads')")) == 2
+        assert (limit(session), session.value("select current_setting('threads')")) == (before, 8)
+
+
+def test_what_little_memory_is_too_little_for_is_read_again_with_more(file: str) -> None:
+    with Warehouse(file, {}, StillClock()).reading() as session:
+        limits: list[str] = []
+
+        def read() -> Any:
+            limits.append(limit(session))
+            return session.value(LARGE)
+
+        assert session.in_little_memory(read) > 0
+        assert len(set(limits)) > 1
+
+
+@pytest.mark.parametrize("name", ["memory_limit", "max_memory", "MEMORY_LIMIT"])
+def test_a_limit_in_the_profile_stands(file: str, name: str) -> None:
+    with Warehouse(file, {name: "64MB"}, StillClock()).reading() as session:
+        assert session.in_little_memory(lambda: limit(session)) == "61.0 MiB"
+    with (
+        pytest.raises(WarehouseError, match="Out of Memory"),
+        Warehouse(file, {name: "64MB"}, StillClock()).reading() as session,
+    ):
+        session.in_little_memory(lambda: session.value(LARGE))
+
+
+def test_what_does_not_fit_in_memory_is_in_a_private_folder_and_gone_afterwards(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with Warehouse(file, {"memory_limit": "50MB"}, StillClock()).reading() as session:
+        session.value(SPILLED)
+        (folder,) = temporary.iterdir()
+        assert list(folder.iterdir()) != []
+        assert folder.stat().st_mode & 0o077 == 0
+    assert list(temporary.iterdir()) == []
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["temporary", "warehouse.duckdb"]
+
+
+def test_a_temporary_folder_in_the_profile_stands(file: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    settings = {"memory_limit": "50MB", "temp_directory": str(own)}
+    with Warehouse(file, settings, StillClock()).reading() as session:
+        session.value(SPILLED)
+        assert list(own.iterdir()) != []
