@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,7 +23,7 @@ from sync.spec.model import EventConfig, Sync
 from sync.spec.statsig import event_name_problem
 from tests.unit import reference_encoder
 from tests.unit.reference_encoder import Cell
-from tests.unit.values import TYPES, ValueType, texts
+from tests.unit.values import NASTY, TYPES, ValueType, texts
 
 BASE = {"object": "events", "unique_key": "k"}
 # As dbt names a relation in DuckDB.
@@ -591,6 +592,18 @@ def test_a_sync_that_is_read_in_parts_is_read_as_a_whole(
     deliveries = [("statsig", "orders", "log", str(key), "another hash", "accepted") for key in sent]
     whole, partial = (Ledgers(connection, list(deliveries), parts=count).rows(VIEW, columns) for count in (1, parts))
     assert sorted(partial, key=repr) == sorted(whole, key=repr)
+
+
+@given(keys=st.lists(st.none() | st.sampled_from([*"abcdefgh", *NASTY]), max_size=20), count=st.integers(1, 5))
+def test_the_parts_put_together_are_the_rows_and_a_key_is_in_one_of_them(keys: list[str | None], count: int) -> None:
+    with duckdb.connect() as own:
+        own.execute("create table keys as select unnest($1::varchar[]) as key", [keys])
+        queries = [
+            f"select key from keys where {event_reading.Part(number, count).holds('key')}" for number in range(count)
+        ]
+        parts = [[row[0] for row in own.execute(query).fetchall()] for query in queries]
+    assert Counter(key for part in parts for key in part) == Counter(keys)
+    assert sum(len(set(part)) for part in parts) == len(set(keys))
 
 
 def test_no_part_is_larger_than_what_is_hashed_at_once() -> None:
