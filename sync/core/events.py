@@ -70,7 +70,7 @@ def rank(row: Row) -> tuple[Any, ...]:
     """Where a row stands among all rows that share keys: by its key, and the row that is chosen first.
 
     Chosen is a row that can be sent before one that cannot, then the one that was sent already, then the
-    earliest time, then the smallest hash.
+    earliest time, then the smallest hash. Rows that are the same to the letter stand together.
     """
     has_no_time = row.event_time is None
     return (
@@ -80,7 +80,9 @@ def rank(row: Row) -> tuple[Any, ...]:
         has_no_time,
         0 if has_no_time else row.event_time,
         row.row_hash,
+        row.reason or "",
         row.detail or "",
+        row.without or "",
     )
 
 

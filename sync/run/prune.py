@@ -69,8 +69,9 @@ def _delete(
     for sync in syncs:
         if isinstance(sync.config, EventConfig):
             counts[ledger.CHANGELOG] += _forget_events(world, session, sync, columns[sync.name], before)
-    counts[ledger.CHANGELOG] += session.delete(world.ledgers[ledger.CHANGELOG], _superseded(world), {"before": before})
     changelog = world.ledgers[ledger.CHANGELOG]
+    for condition in (_superseded(world), _without_batch(world)):
+        counts[ledger.CHANGELOG] += session.delete(changelog, condition, {"before": before})
     counts[ledger.BATCH_LOG] += session.delete(
         world.ledgers[ledger.BATCH_LOG],
         "logged_at < $before and batch_id in (select batch_id from "
@@ -117,6 +118,11 @@ def _superseded(world: World) -> str:
         " where state = 'accepted' and operation in ('add', 'remove', 'adopt', 'release') group by all) as latest"
         " using (project, destination, key) where older.sequence < latest.sequence)"
     )
+
+
+def _without_batch(world: World) -> str:
+    """A line of the changelog that was written piece by piece before its batch, by a run that died in between."""
+    return f"logged_at < $before and batch_id not in (select batch_id from {world.ledgers[ledger.BATCH_LOG]})"
 
 
 def _old_runs(world: World) -> str:

@@ -113,6 +113,22 @@ def test_pruning_leaves_who_is_in_a_segment_and_what_the_next_run_sends(project:
     assert arrived.ids("people") == {"bob"}
 
 
+def test_keys_that_a_dead_run_wrote_before_their_batch_count_for_nothing_and_are_forgotten(
+    project: Project, arrived: StandIn
+) -> None:
+    orders(project, 1, 2)
+    project.execute(
+        "insert into statsig_changelog (batch_id, sync_name, operation, key, row_hash, logged_at)"
+        " values ('dead', 'orders', 'skip', '1', 'h', now()::timestamp)",
+    )
+    project.run()
+    assert len(arrived.events()) == 2
+    project.execute(*_AGED)
+    prune(project, "--older-than", "180d")
+    assert sorted(project.rows("select key from statsig_changelog")) == [("1",), ("2",)]
+    assert project.rows("select count(*) from statsig_changelog where batch_id = 'dead'") == [(0,)]
+
+
 def test_a_sync_that_has_run_is_not_taken_for_new_after_pruning(project: Project, arrived: StandIn) -> None:
     orders(project, 1, backfill="none")
     project.run()
