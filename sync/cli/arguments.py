@@ -63,9 +63,9 @@ def _command(
     return command
 
 
-def _names(command: argparse.ArgumentParser, flag: str, meaning: str) -> None:
+def _names(command: argparse.ArgumentParser, flag: str, meaning: str, metavar: str = "NAME") -> None:
     """A flag that takes names, and may be given several times."""
-    command.add_argument(flag, nargs="+", action="extend", default=[], metavar="NAME", help=meaning)
+    command.add_argument(flag, nargs="+", action="extend", default=[], metavar=metavar, help=meaning)
 
 
 def _select(command: argparse.ArgumentParser) -> None:
@@ -140,23 +140,23 @@ def _check(command: argparse.ArgumentParser) -> None:
     command.set_defaults(gate="off", retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[])
 
 
-def _plan(command: argparse.ArgumentParser) -> None:
+def _what_to_send(command: argparse.ArgumentParser) -> None:
+    """The flags that decide what is sent: so plan shows what run would do."""
     _select(command)
     _gate(command)
     _retry_rejected(command)
     _allow_removals(command)
     _allow_new_keys(command)
     _patience(command)
+
+
+def _plan(command: argparse.ArgumentParser) -> None:
+    _what_to_send(command)
     command.set_defaults(keep_going=False)
 
 
 def _run(command: argparse.ArgumentParser) -> None:
-    _select(command)
-    _gate(command)
-    _retry_rejected(command)
-    _allow_removals(command)
-    _allow_new_keys(command)
-    _patience(command)
+    _what_to_send(command)
     _lease(command)
     command.add_argument(
         "--fail-on-rejects", action="store_true", help="exit with 1 when rows were refused before sending"
@@ -189,14 +189,7 @@ def _resolve(command: argparse.ArgumentParser) -> None:
         choices=("sent", "unsent"),
         help="sent: never send these events again; unsent: the next run sends them",
     )
-    command.add_argument(
-        "--batch",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="ID",
-        help="only these batches of statsig_unsettled (default: all)",
-    )
+    _names(command, "--batch", "only these batches of statsig_unsettled (default: all)", metavar="ID")
 
 
 def _prune(command: argparse.ArgumentParser) -> None:

@@ -186,7 +186,7 @@ class Applier:
     def _skipped(self, journal: Journal, record: int) -> Settled:
         skipped = self.spool.read(record, list[tuple[str, str]])
         batch = journal.batch("skip", [key for key, _ in skipped], [row_hash for _, row_hash in skipped], None)
-        return batch, Outcome(State.ACCEPTED, None, "left out by backfill", attempts=0)
+        return batch, Outcome(State.ACCEPTED, None, "left out by backfill")
 
     def _route(self, plan: SyncPlan, wave_size: int, send: Callable[[Parcel], Outcome], manner: Manner) -> Route:
         should_stop, observer = manner
@@ -234,7 +234,7 @@ def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
     for operation, found, message in changes:
         for ids in segments.slices(found, MAX_IDS_PER_REQUEST) if found is not None else ():
             batch = journal.batch(operation, ids.to_list(), None, None)
-            yield batch, Outcome(State.ACCEPTED, None, message, attempts=0)
+            yield batch, Outcome(State.ACCEPTED, None, message)
 
 
 def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Ending | None:

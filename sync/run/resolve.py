@@ -87,7 +87,7 @@ def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Batch]:
 
 def _settle(world: World, lease: Lease, sync: Sync, verdict: Verdict, batches: dict[str, Batch]) -> None:
     now = world.clock.now()
-    outcome = Outcome(_STATES[verdict.settled_as], None, f"resolved as {verdict.settled_as} by a person", attempts=0)
+    outcome = Outcome(_STATES[verdict.settled_as], None, f"resolved as {verdict.settled_as} by a person")
     lines = [ledger.batch_state(lease.identity(sync), batch, outcome, now) for batch in batches.values()]
     with world.warehouse.writing() as session:
         session.append(world.ledgers[ledger.BATCH_LOG], ledger.frame(ledger.BATCH_LOG, lines))
