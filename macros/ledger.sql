@@ -1,7 +1,30 @@
 {% macro ledger_columns() %}
   {#- Columns come from YAML, which dbt has read only once execution begins. -#}
   {%- if execute -%}
+    {%- do statsig_sync.check_materialized('ledger') -%}
     {{ get_empty_subquery_sql(get_empty_schema_sql(model.columns)) }}
+  {%- endif -%}
+{% endmacro %}
+
+
+{% macro ledger_rows(relation) %}
+  {%- if execute -%}
+    {%- do statsig_sync.check_materialized('view') -%}
+  {%- endif -%}
+  {#- Rendered without what `--empty` puts around a relation: the view would stay empty after that build. -#}
+  {{- relation.render() -}}
+{% endmacro %}
+
+
+{#- A project's `models: +materialized:` without a project's name beats what the models of a package say. As a table
+    made anew at each build, a ledger forgets what was sent, and a view of the ledgers is old by the next run. -#}
+{% macro check_materialized(expected) %}
+  {%- if model.resource_type == 'model' and model.config.materialized != expected -%}
+    {%- do exceptions.raise_compiler_error(
+      model.name ~ " has to be materialized as a " ~ expected ~ ", but dbt_project.yml makes it a "
+      ~ model.config.materialized ~ ". Write +materialized below your project's own name in dbt_project.yml, so that "
+      ~ "it does not count for the models of statsig_sync."
+    ) -%}
   {%- endif -%}
 {% endmacro %}
 

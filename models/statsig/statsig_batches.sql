@@ -2,7 +2,7 @@ with
 
 source as (
 
-    select * from {{ ref('statsig_batch_log') }}
+    select * from {{ ledger_rows(ref('statsig_batch_log')) }}
 
 ),
 

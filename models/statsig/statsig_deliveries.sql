@@ -2,13 +2,13 @@ with
 
 changelog as (
 
-    select * from {{ ref('statsig_changelog') }}
+    select * from {{ ledger_rows(ref('statsig_changelog')) }}
 
 ),
 
 batches as (
 
-    select * from {{ ref('statsig_batches') }}
+    select * from {{ ledger_rows(ref('statsig_batches')) }}
 
 ),
 

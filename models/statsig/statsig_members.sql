@@ -2,7 +2,7 @@ with
 
 membership as (
 
-    select * from {{ ref('statsig_membership') }}
+    select * from {{ ledger_rows(ref('statsig_membership')) }}
 
 ),
 

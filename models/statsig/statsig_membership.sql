@@ -2,7 +2,7 @@ with
 
 deliveries as (
 
-    select * from {{ ref('statsig_deliveries') }}
+    select * from {{ ledger_rows(ref('statsig_deliveries')) }}
     where operation in ('add', 'adopt', 'remove', 'release')
 
 ),

@@ -2,7 +2,7 @@ with
 
 source as (
 
-    select * from {{ ref('statsig_run_log') }}
+    select * from {{ ledger_rows(ref('statsig_run_log')) }}
 
 ),
 

@@ -2,19 +2,19 @@ with
 
 deliveries as (
 
-    select * from {{ ref('statsig_deliveries') }}
+    select * from {{ ledger_rows(ref('statsig_deliveries')) }}
 
 ),
 
 batches as (
 
-    select * from {{ ref('statsig_batches') }}
+    select * from {{ ledger_rows(ref('statsig_batches')) }}
 
 ),
 
 members as (
 
-    select * from {{ ref('statsig_members') }}
+    select * from {{ ledger_rows(ref('statsig_members')) }}
 
 ),
 

@@ -13,7 +13,7 @@ class Node:
     """A model, seed, snapshot, source, test or unit test.
 
     ``relation`` is the name in the warehouse, quoted as dbt quotes it; None where the node has none.
-    ``attached_to`` is the node that a generic test stands on.
+    ``attached_to`` is the node that a generic test stands on, ``materialized`` how dbt makes the node.
     """
 
     unique_id: str
@@ -22,6 +22,7 @@ class Node:
     depends_on: tuple[str, ...] = ()
     relation: str | None = None
     attached_to: str | None = None
+    materialized: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,17 @@ class _DependsOn(msgspec.Struct):
     nodes: list[str] = []
 
 
+class _NodeConfig(msgspec.Struct):
+    materialized: str | None = None
+
+
 class _Node(msgspec.Struct):
     name: str
     resource_type: str
     relation_name: str | None = None
     depends_on: _DependsOn = msgspec.field(default_factory=_DependsOn)
     attached_node: str | None = None
+    config: _NodeConfig = msgspec.field(default_factory=_NodeConfig)
 
 
 class _ExposureConfig(msgspec.Struct):
@@ -106,6 +111,7 @@ def read_graph(path: Path) -> Graph:
             tuple(node.depends_on.nodes),
             node.relation_name,
             node.attached_node,
+            node.config.materialized,
         )
         for group in (manifest.nodes, manifest.sources, manifest.unit_tests)
         for unique_id, node in group.items()

@@ -120,11 +120,27 @@ def _ledger_relations(graph: Graph) -> dict[str, str]:
     missing = [name for name in ledger.RELATIONS if name not in found]
     if missing:
         message = (
-            f"the project has no model {', '.join(missing)}. The ledgers are models of statsig-sync: copy "
-            "models/statsig and macros into the project, or install it as a dbt package; then run dbt build."
+            f"the project has no model {', '.join(missing)}. The ledgers are models of statsig-sync: install it "
+            "as a dbt package; then run dbt build."
         )
         raise ConfigError([Fault("manifest.json", "", "", message)])
+    if faults := tuple(_materialization_faults(graph)):
+        raise ConfigError(faults)
     return found
+
+
+def _materialization_faults(graph: Graph) -> Iterator[Fault]:
+    """The ledgers that dbt would make anew, and their views that would be old by the next run."""
+    for node in graph.nodes.values():
+        if node.resource_type != "model" or node.name not in ledger.RELATIONS or node.materialized is None:
+            continue
+        expected = "ledger" if node.name in ledger.LEDGERS else "view"
+        if node.materialized != expected:
+            message = (
+                f"is a {node.materialized}, but has to be a {expected}. Write +materialized below your project's own "
+                "name in dbt_project.yml, so that it does not count for the models of statsig_sync; then run dbt build."
+            )
+            yield Fault("manifest.json", f"model {node.name}", "materialized", message)
 
 
 def all_syncs(graph: Graph) -> tuple[Sync, ...]:

@@ -84,9 +84,9 @@ class Project:
 
     # The artifacts
 
-    def table(self, name: str, query: str) -> None:
-        """Makes or replaces a table by a query, as a model of dbt's that has just been built."""
-        self.execute(f'create or replace table "{name}" as {query}')
+    def table(self, name: str, query: str, materialized: str = "table") -> None:
+        """Makes or replaces a table (or a view) by a query, as a model of dbt's that has just been built."""
+        self.execute(f'create or replace {materialized} "{name}" as {query}')
         unique_id = f"model.{PACKAGE}.{name}"
         manifest = self.artifact("manifest")
         manifest["nodes"][unique_id] = {
@@ -95,6 +95,7 @@ class Project:
             "resource_type": "model",
             "relation_name": f'"warehouse"."main"."{name}"',
             "depends_on": {"nodes": []},
+            "config": {"materialized": materialized},
         }
         self.write_artifact("manifest", manifest)
         self.set_status(unique_id, "success")

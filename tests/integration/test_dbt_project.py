@@ -599,3 +599,54 @@ def test_another_project_can_use_it_as_a_package_and_build_it_empty(tmp_path: Pa
     assert {"audit_log", "buyers", *LEDGERS, *VIEWS} <= set(build.results)
     assert "stg_orders" not in build.results
     assert host.columns("audit_log") == [("id", "bigint", True), ("state", "varchar", True)]
+
+
+def host_of_the_ledgers(folder: Path, config: dict[str, Any]) -> Project:
+    """A project that has the ledgers as a package, and models of the given configuration."""
+    package = copy_of_the_project(folder / "package")
+    host = Project(folder / "host", folder / "host.duckdb")
+    host.folder.mkdir(parents=True)
+    shutil.copy(package.folder / "profiles.yml", host.folder / "profiles.yml")
+    (host.folder / "dbt_project.yml").write_text(yaml.safe_dump(HOST_PROJECT | {"models": config}))
+    (host.folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(package.folder)}]}))
+    deps = host.dbt("deps")
+    assert deps.exit_code == 0, deps.output
+    return host
+
+
+@pytest.mark.parametrize("materialized", ["table", "view"])
+def test_a_ledger_is_not_made_anew_by_what_the_project_says_of_all_models(tmp_path: Path, materialized: str) -> None:
+    models = {"+materialized": materialized, **HOST_PROJECT["models"]}
+    host = host_of_the_ledgers(tmp_path, models)
+    build = host.dbt("build", "--select", "statsig_changelog", "statsig_batch_log", "statsig_batches")
+    assert build.exit_code != 0
+    assert "statsig_changelog has to be materialized as a ledger" in build.output
+    assert "below your project's own name in dbt_project.yml" in build.output
+    assert host.columns("statsig_changelog") == []
+    below = {"shop": {"+materialized": materialized}, **HOST_PROJECT["models"]}
+    (host.folder / "dbt_project.yml").write_text(yaml.safe_dump(HOST_PROJECT | {"models": below}))
+    build = host.dbt("build", "--select", "statsig_changelog", "statsig_batch_log", "statsig_batches")
+    assert build.exit_code == 0, build.output
+
+
+def test_a_view_of_the_ledgers_is_not_made_a_table(tmp_path: Path) -> None:
+    models = {**HOST_PROJECT["models"]}
+    models["statsig_sync"] = {**models["statsig_sync"], "statsig": {"statsig_batches": {"+materialized": "table"}}}
+    build = host_of_the_ledgers(tmp_path, models).dbt("build", "--select", "statsig_batch_log", "statsig_batches")
+    assert "statsig_batches has to be materialized as a view" in build.output
+    assert build.results["statsig_batches"]["status"] == "error"
+
+
+def test_the_views_of_the_ledgers_are_whole_after_an_empty_build(tmp_path: Path) -> None:
+    project = copy_of_the_project(tmp_path / "project")
+    assert project.dbt("build", "--empty", "--select", "path:models/statsig").exit_code == 0
+    project.query(
+        "insert into statsig_batch_log (batch_id, run_id, sync_name, project, destination, operation, state, logged_at,"
+        " sequence, keys) values ('b', 'r', 's', 'p', 'd', 'add', 'accepted', now()::timestamp, 1, 1)"
+    )
+    project.query(
+        "insert into statsig_changelog (batch_id, sync_name, operation, key, logged_at)"
+        " values ('b', 's', 'add', 'ann', now()::timestamp)"
+    )
+    for view in ("statsig_batches", "statsig_deliveries", "statsig_membership", "statsig_members"):
+        assert project.query(f"select count(*) from {view}") == [(1,)], view

@@ -262,3 +262,18 @@ def test_with_the_real_dbt_a_failing_data_test_stops_the_sync_and_a_later_compil
         project.write_artifact(name, content)
     assert project.run()["results"][0]["state"] == "finished"
     assert arrived.ids("buyers") == {"ann", "bob"}
+
+
+def test_ledgers_that_dbt_makes_anew_at_each_build_are_refused(project: Project, arrived: StandIn) -> None:
+    project.table("orders", "select 1 as order_id, 'ann' as user_id")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
+    manifest = project.artifact("manifest")
+    for node in manifest["nodes"].values():
+        if node["name"] in ("statsig_changelog", "statsig_batches"):
+            node["config"]["materialized"] = "table"
+    project.write_artifact("manifest", manifest)
+    errors = sorted(project.run(expect=2)["errors"])
+    assert ["statsig_batches" in errors[0], "statsig_changelog" in errors[1]] == [True, True]
+    assert "is a table, but has to be a view" in errors[0]
+    assert "is a table, but has to be a ledger. Write +materialized below your project's own name" in errors[1]
+    assert arrived.events() == []

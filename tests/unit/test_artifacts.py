@@ -109,9 +109,15 @@ def test_a_manifest_is_read_as_far_as_a_sync_needs_it(file: Path) -> None:
     graph = read(read_graph, file, MANIFEST)
     assert (graph.invocation_id, graph.adapter_type, graph.project_name) == ("invocation-1", "duckdb", "shop")
     assert graph.nodes["model.shop.audience"] == Node(
-        "model.shop.audience", "model", "audience", ("source.shop.raw.customers",), '"shop"."main"."audience"'
+        "model.shop.audience",
+        "model",
+        "audience",
+        ("source.shop.raw.customers",),
+        '"shop"."main"."audience"',
+        materialized="table",
     )
     assert graph.nodes["test.shop.unique"].attached_to == "model.shop.audience"
+    assert graph.nodes["test.shop.unique"].materialized is None
     assert {"source.shop.raw.customers", "unit_test.shop.logic"} <= graph.nodes.keys()
     assert graph.exposures == (
         Exposure("buyers", "models/exposures.yml", ("model.shop.audience",), {"object": "segment"}),
