@@ -18,7 +18,7 @@ from sync.spec.model import EventConfig
 # Rows of the model and lines of the ledgers that are hashed at once.
 _LINES_PER_PART = 500_000
 # Temporary tables. Columns that stand beside the model's own have names that no model has.
-_SETTLED, _SHARED, _LOGGED = "statsig_sync_settled", "statsig_sync_shared", "statsig_sync_logged"
+_SETTLED, _SHARED, _LOGGED, _MODEL = (f"statsig_sync_{name}" for name in ("settled", "shared", "logged", "model"))
 _KEY, _SENT_HASH = "statsig_sync_key", "statsig_sync_sent_hash"
 # A separator that JSON text cannot hold keeps two different rows from the same hash.
 _HASH = "md5(coalesce(head, '') || chr(1) || coalesce(custom, ''))"
@@ -119,9 +119,10 @@ having count(*) > 1 and bool_or(in_model)
         _SHARED: f"""
 select key as {_KEY}, max(row_hash) as {_SENT_HASH}
 from (
-    select {_KEY} as key, null as row_hash from temp.{_SETTLED} where is_shared
+    select {_KEY} as key, null as row_hash from temp.main.{_SETTLED} where is_shared
     union all
-    select key, row_hash from {ledgers.sent} and key in (select {_KEY} from temp.{_SETTLED} where is_shared)
+    select key, coalesce(row_hash, '') as row_hash from {ledgers.sent}
+        and key in (select {_KEY} from temp.main.{_SETTLED} where is_shared)
 )
 group by key
 """,
@@ -134,20 +135,25 @@ group by key, row_hash
     }
 
 
+def copied_model(relation: str) -> tuple[str, str, str]:
+    """A temporary table's name, the query to fill it with the rows of the model, and what it is called in queries."""
+    return _MODEL, f"select * from {relation}", f"temp.main.{_MODEL}"
+
+
 def single_rows_query(source: EventSource) -> str:
     """The rows whose key stands in one row only and was not sent, and those without a key; the columns of ``Row``."""
-    unsettled = f"anti join (select {_KEY} from temp.{_SETTLED}) on {_KEY} = {source.key}"
+    unsettled = f"anti join (select {_KEY} from temp.main.{_SETTLED}) on {_KEY} = {source.key}"
     return _rows_query(source, unsettled, "cast(null as varchar)")
 
 
 def shared_rows_query(source: EventSource) -> str:
     """The rows whose key stands in several rows, in any order; the columns of ``Row``."""
-    return _rows_query(source, f"inner join temp.{_SHARED} on {_KEY} = {source.key}", _SENT_HASH)
+    return _rows_query(source, f"inner join temp.main.{_SHARED} on {_KEY} = {source.key}", _SENT_HASH)
 
 
 def has_shared_keys_query() -> str:
     """Whether any key stands in several rows."""
-    return f"select exists (select 1 from temp.{_SHARED})"
+    return f"select exists (select 1 from temp.main.{_SHARED})"
 
 
 def _rows_query(source: EventSource, join: str, sent_hash: str) -> str:
@@ -157,7 +163,7 @@ with source as not materialized ({encoded}),
 hashed as not materialized (select *, {_HASH} as row_hash from source)
 select key, row_hash, event_time, reason, detail, without, head, custom,
     sent_hash is not null as was_sent, coalesce(sent_hash = row_hash, false) as is_the_sent_one,
-    (select reasons from temp.{_LOGGED} as logged
+    (select reasons from temp.main.{_LOGGED} as logged
         where logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key) as logged
 from hashed
 """

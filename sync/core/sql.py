@@ -51,7 +51,8 @@ def text_form(column: Column) -> str:
     text = f"cast({name} as varchar)"
     match column.kind:
         case Kind.TEXT if column.type.upper() == "VARCHAR":
-            text = name
+            # A column may have a collation for which two different texts are the same.
+            text = f"{name} collate c"
         case Kind.TIMESTAMP:
             text = f"replace({text}, ' ', 'T')"
         case Kind.TIMESTAMP_TZ:

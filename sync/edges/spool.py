@@ -46,6 +46,16 @@ class Spool:
         self._starts.append(self._starts[-1] + len(encoded))
         return len(self._starts) - 2
 
+    @property
+    def count(self) -> int:
+        """The number of records, which is the number of the next one."""
+        return len(self._starts) - 1
+
+    def forget_from(self, number: int) -> None:
+        """Forgets the record of this number and all that were written after it."""
+        del self._starts[number + 1 :]
+        self._file.truncate(self._starts[-1])
+
     def read(self, number: int, shape: type[_Record]) -> _Record:
         """The record of this number."""
         start, end = self._starts[number], self._starts[number + 1]

@@ -8,7 +8,9 @@ holds is waited for.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -29,6 +31,7 @@ _FETCH_ROWS = 2_000
 # read can be of any size. Each thread needs some of it for itself, more where rows are wide.
 _DEFAULT_MEMORY_LIMIT = "1GB"
 _LITTLE_MEMORY, _FEW_THREADS = ("96MB", "256MB", "1GB"), 2
+_MORE_MEMORY = " Set a larger memory_limit under settings in the profile, and fewer threads."
 _MEMORY_SETTINGS = {"memory_limit", "max_memory"}
 
 Parameters = Mapping[str, Any]
@@ -41,6 +44,7 @@ class Warehouse:
     def __init__(self, path: str, settings: Mapping[str, Any], clock: Clock) -> None:
         self._path, self._settings, self._clock = path, settings, clock
         self._was_open = False
+        self._folder: str | None = None
 
     @property
     def is_missing(self) -> bool:
@@ -66,20 +70,36 @@ class Warehouse:
 
     @contextlib.contextmanager
     def _open(self, read_only: bool) -> Iterator[Session]:
-        # A folder of its own: DuckDB's default is shared by all processes that read the file.
-        with tempfile.TemporaryDirectory(prefix="statsig-sync-", ignore_cleanup_errors=True) as folder:
-            connection = self._connect(read_only, folder)
-            try:
-                yield Session(connection, has_own_limit=bool(_MEMORY_SETTINGS & {*map(str.lower, self._settings)}))
-            except duckdb.Error as error:
-                self._fail(error)
-            finally:
-                connection.close()
+        connection = self._connect(read_only)
+        try:
+            yield Session(connection, has_own_limit=bool(_MEMORY_SETTINGS & {*map(str.lower, self._settings)}))
+        except duckdb.Error as error:
+            self._fail(error)
+        finally:
+            connection.close()
 
-    def _connect(self, read_only: bool, folder: str) -> duckdb.DuckDBPyConnection:
+    def _temporary_folder(self) -> str:
+        """A private folder for what does not fit in memory: all processes that read the file share DuckDB's default.
+
+        It is made once, before anything is sent, so that outcomes are written also where no other can be made;
+        and deleted with the warehouse, or when the process ends.
+        """
+        if self._folder is None:
+            try:
+                self._folder = tempfile.mkdtemp(prefix="statsig-sync-")
+            except OSError as error:
+                raise WarehouseError(
+                    f"no folder could be made in the temporary folder {tempfile.gettempdir()}: {error.strerror}. "
+                    "Make room there, or name another folder with TMPDIR."
+                ) from error
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         if self.is_missing:
             message = f"{_shown(self._path)} does not exist. Run dbt build first: it creates the database."
             raise WarehouseError(message) if self._was_open else ConfigError([Fault("", "", "", message)])
+        folder = self._temporary_folder()
         deadline = self._clock.monotonic() + _LOCK_WAIT_SECONDS
         while True:
             try:
@@ -111,6 +131,8 @@ class Warehouse:
             connection.execute(f"set {_setting_name(name)} = ?", [value])
         # Times in text without a zone are UTC, whatever the machine's zone is.
         connection.execute("set timezone = 'UTC'")
+        # Ids and keys that differ in anything are different, also in the views of the ledgers.
+        connection.execute("set default_collation = ''")
 
 
 class Session:
@@ -160,18 +182,27 @@ class Session:
         Where that is too little, it is read again with more; the profile's own limit stands.
         """
         if self._has_own_limit:
-            return read()
+            return self._at_one_moment(read)
         threads = int(self.value("select current_setting('threads')"))
         *smaller, largest = _LITTLE_MEMORY
         try:
             for memory in smaller:
                 self._limit(memory, min(threads, _FEW_THREADS))
                 with contextlib.suppress(duckdb.OutOfMemoryException):
-                    return read()
+                    return self._at_one_moment(read)
             self._limit(largest, threads)
-            return read()
+            return self._at_one_moment(read)
         finally:
             self._limit(_DEFAULT_MEMORY_LIMIT, threads)
+
+    def _at_one_moment(self, read: Callable[[], _Found]) -> _Found:
+        """What ``read`` returns, in one transaction: several queries of it find the same rows and the same time."""
+        self.begin()
+        try:
+            return read()
+        finally:
+            # It has written nothing but temporary tables, and after an error nothing else is possible.
+            self._connection.execute("rollback")
 
     def _limit(self, memory: str, threads: int) -> None:
         self._connection.execute(f"set memory_limit = '{memory}'")
@@ -240,7 +271,8 @@ def _is_locked(error: Exception) -> bool:
 
 def _message(path: str, error: Exception) -> str:
     if not _is_locked(error):
-        return f"{_shown(path)}: {_told(path, error)}"
+        advice = _MORE_MEMORY if isinstance(error, duckdb.OutOfMemoryException) else ""
+        return f"{_shown(path)}: {_told(path, error)}{advice}"
     return (
         f"{_shown(path)} is held by another process and was not free within {_LOCK_WAIT_SECONDS:.0f} seconds. "
         f"Wait until it ends, or close the program that has the file open. ({_told(path, error)})"

@@ -62,19 +62,28 @@ def _columns(world: World, sync: Sync, session: Session) -> tuple[Column, ...]:
     return columns
 
 
+# dbt's materializations that leave a table behind.
+_STORED = ("table", "incremental", "snapshot", "seed")
+
+
 @dataclass(frozen=True)
 class Source:
-    """A sync with all that is needed to read its rows."""
+    """A sync with all that is needed to read its rows.
+
+    ``is_stored`` says whether the relation holds rows, so that it gives the same ones at each reading; a view may not.
+    """
 
     sync: Sync
     relation: str
     columns: tuple[Column, ...]
     endpoint: Endpoint
+    is_stored: bool
 
 
 def source(world: World, sync: Sync, columns: tuple[Column, ...]) -> Source:
     """The source of a sync."""
-    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment))
+    is_stored = world.graph.nodes[sync.model].materialized in _STORED
+    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment), is_stored)
 
 
 def gather_segment(world: World, source: Source, session: Session, retry_rejected: bool = False) -> SegmentFacts:

@@ -12,6 +12,7 @@ from sync.core import event_sql, ledger
 from sync.core.event_reading import (
     EventLedgers,
     EventSource,
+    copied_model,
     has_shared_keys_query,
     lines_query,
     parts,
@@ -115,7 +116,13 @@ def gather_events(
     world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool = False
 ) -> EventPlan:
     """The events of a sync that are to be sent, what is wrong with the others, and what is left out."""
-    return session.in_little_memory(lambda: _gather_events(world, source, session, spool, retry_rejected))
+    first = spool.count
+
+    def read() -> EventPlan:
+        spool.forget_from(first)
+        return _gather_events(world, source, session, spool, retry_rejected)
+
+    return session.in_little_memory(read)
 
 
 def _gather_events(world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool) -> EventPlan:
@@ -164,14 +171,23 @@ def _rows(world: World, source: Source, config: EventConfig, session: Session, s
     columns = event_sql.resolve(config, source.columns)
     ledgers = EventLedgers(world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.on_unknown)
     parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
-    for part in parts(int(session.value(lines_query(source.relation, ledgers), parameters))):
-        events = EventSource(config, columns, source.relation, part)
+    found = parts(int(session.value(lines_query(source.relation, ledgers), parameters)))
+    relation = source.relation if source.is_stored or len(found) == 1 else _copied(source.relation, session)
+    for part in found:
+        events = EventSource(config, columns, relation, part)
         for name, query in temporary_tables(events, ledgers).items():
             session.keep(name, query, parameters)
         yield from (Row(*values) for values in session.rows(single_rows_query(events)))
         if session.value(has_shared_keys_query()):
             shared = (Row(*values) for values in session.rows(shared_rows_query(events)))
             yield from choose(spool.in_order(shared, rank, Row))
+
+
+def _copied(relation: str, session: Session) -> str:
+    """A copy of the model's rows: a view may give a row another key at each reading, and so in two parts or in none."""
+    name, query, copied = copied_model(relation)
+    session.keep(name, query, {})
+    return copied
 
 
 def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:

@@ -371,3 +371,32 @@ def test_keys_of_another_model_refuse_the_sync(project: Project, arrived: StandI
         project.sync("visits", model, {"object": "events", "unique_key": "id", "event_name": "visit"})
         run_here(project, expect=0 if model == "orders" else 3)
     assert len(arrived.events()) == 3
+
+
+def test_keys_that_differ_in_case_only_are_different_whatever_the_collation(project: Project, arrived: StandIn) -> None:
+    events = {"object": "events", "unique_key": "k", "event_name": "order", "columns": {"user_id": "u"}}
+    project.sync("orders", "orders", events)
+    project.table("orders", "select k collate nocase as k, u from (values ('A', 'ann')) as rows (k, u)")
+    project.run()
+    project.table("orders", "select k collate nocase as k, u from (values ('A', 'ann'), ('a', 'bob')) as rows (k, u)")
+    project.run()
+    assert arrived.users() == ["ann", "bob"]
+    project.run()
+    assert arrived.users() == ["ann", "bob"]
+
+
+def test_a_large_view_that_gives_other_keys_at_each_reading_is_read_once(project: Project) -> None:
+    rows = 600_000
+    view = f"select uuid() as k, 'ann' as user_id from range({rows})"
+    project.table("orders", view, materialized="view")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "k", "event_name": "order"})
+    (plan,) = project.plan()["syncs"]
+    assert (plan["events"], plan["rejected"]) == (rows, [])
+
+
+def test_a_schema_may_have_the_name_of_the_catalog_of_temporary_tables(project: Project, arrived: StandIn) -> None:
+    project.execute("create schema temp")
+    project.table("orders", "select unnest([1, 1, 2]) as k, 'ann' as user_id")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "k", "event_name": "order"})
+    project.run()
+    assert len(arrived.events()) == 2

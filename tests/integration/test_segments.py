@@ -628,3 +628,13 @@ def test_allow_removals_overrides_the_guard_once_and_the_run_ledger_keeps_it(
 
     people(project, "people")
     assert command_here(project, "run", "--select", "people").returncode == 3
+
+
+def test_ids_that_differ_in_case_only_are_different_people_whatever_the_collation(
+    project: Project, arrived: StandIn
+) -> None:
+    arrived.put_segment("people", "Ann", "ann")
+    project.table("people", "select unnest(['Ann', 'ann']) collate nocase as user_id")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    project.run()
+    assert sorted(arrived.ids("people")) == ["Ann", "ann"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 from sync.edges.warehouse import Session, Warehouse, open_warehouse
@@ -153,3 +155,52 @@ def test_a_temporary_folder_in_the_profile_stands(file: str, tmp_path: Path) -> 
     with Warehouse(file, settings, StillClock()).reading() as session:
         session.value(SPILLED)
         assert list(own.iterdir()) != []
+
+
+def test_without_a_temporary_folder_nothing_is_read_and_the_message_says_which(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(WarehouseError, match=r"/nowhere.*TMPDIR"), Warehouse(file, {}, StillClock()).reading():
+        pass
+
+
+def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_gone(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    own = Warehouse(file, {}, StillClock())
+    with own.writing() as session:
+        session.value("create table log as select 1 as line")
+    shutil.rmtree(temporary)
+    with own.writing() as session:
+        session.append("log", pl.DataFrame({"line": [2]}))
+    with own.reading() as session:
+        assert session.value("select count(*) from log") == 2
+
+
+def test_several_queries_of_one_reading_are_of_one_moment(file: str) -> None:
+    with Warehouse(file, {}, StillClock()).reading() as session:
+
+        def moments() -> list[Any]:
+            return [session.value("select now()") for _ in range(3)]
+
+        first, second = session.in_little_memory(moments), session.in_little_memory(moments)
+    assert len(set(first)) == len(set(second)) == 1
+    assert first[0] < second[0]
+
+
+@pytest.mark.parametrize("settings", [{}, {"default_collation": "nocase"}], ids=["default", "nocase"])
+def test_texts_that_differ_are_different(file: str, settings: dict[str, str]) -> None:
+    with Warehouse(file, settings, StillClock()).reading() as session:
+        assert session.value("select count(*) from (select 'A' as id union select 'a')") == 2
+
+
+def test_too_little_memory_says_what_to_do(file: str) -> None:
+    with (
+        pytest.raises(WarehouseError, match="Set a larger memory_limit under settings in the profile"),
+        Warehouse(file, {"memory_limit": "64MB"}, StillClock()).reading() as session,
+    ):
+        session.value(LARGE)
