@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from sync import __version__
@@ -16,6 +17,27 @@ _EPILOG = """exit codes:
   2  wrong usage or configuration; nothing was sent
   3  the gate or a guard refused; nothing was sent (of the refused syncs, with --keep-going)
 """
+
+
+# How long a wave of requests may wait for the rate limits of 15 minutes, and a minute to write down what it came to.
+_WAIT_SECONDS = 960.0
+_LEASE_SECONDS = 1800.0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line, understood. Ends the process with 2 where it is wrong."""
+    root = parser()
+    options = root.parse_args(arguments)
+    if hasattr(options, "lease"):
+        least = _WAIT_SECONDS + getattr(options, "max_seconds", 0.0)
+        if options.lease is None:
+            options.lease = max(_LEASE_SECONDS, least)
+        elif options.lease < least:
+            root.error(
+                f"argument --lease: {options.lease:g} seconds are too few: a wave of requests can take {least:g} "
+                "(--max-seconds, and 16 minutes for the rate limits), and another run must not begin before it is over"
+            )
+    return options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,9 +132,8 @@ def _lease(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lease",
         type=_seconds,
-        default=1800.0,
         metavar="SECONDS",
-        help="how long a run that has died keeps others out (default: 1800)",
+        help="how long a run that has died keeps others out (default: 1800, or 960 more than --max-seconds)",
     )
 
 

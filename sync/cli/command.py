@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sync.cli.arguments import parser
+from sync.cli.arguments import parse
 from sync.core.delivery import Patience, never
 from sync.errors import ConfigError, StatsigSyncError
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Runs one command; returns its exit code. No error leaves it but a wrong use of arguments."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         code = _COMMANDS[options.command](options)
         # What waits in the buffer would be written after this, where nobody catches that its reader has gone.

@@ -21,10 +21,7 @@ from tests.chaos.evidence import OPEN_CLAIMS, Evidence, check_delivered, check_e
 from tests.chaos.figures import Figures
 from tests.chaos.process import Ended, Runner
 from tests.chaos.scenario import MODES, DataSet, Scenario, Step
-from tests.integration.harness import CONSOLE_KEY, SERVER_SECRET, Project
-
-# A dead run keeps others out until its lease ends; no other run is under way here.
-_LEASE = ("--lease", "0.5", "--wait", "60")
+from tests.integration.harness import CONSOLE_KEY, EXPIRE_LEASES, SERVER_SECRET, Project
 
 
 def _variable(mode: str) -> str:
@@ -64,7 +61,7 @@ def _break(step: Step, evidence: Evidence, runner: Runner, figures: Figures, may
     """A run under fire: it may end as it likes, as long as it tells the truth."""
     open_claims = _fill(evidence.project, step.data)
     _set_faults(evidence.sandbox, step.faults)
-    ended = runner.run(*_LEASE, *step.options, blow=step.blow)
+    ended = runner.run(*step.options, blow=step.blow)
     _count(figures, ended)
     if ended.was_struck and step.blow:
         figures.blows[f"{step.blow.number.name} at a {step.blow.moment}"] += 1
@@ -82,7 +79,7 @@ def _settle(story: Scenario, evidence: Evidence, runner: Runner, figures: Figure
     project, server = evidence.project, evidence.sandbox
     _fill(project, story.final)
     _set_faults(server, FaultPlan())
-    clean = runner.run(*_LEASE)
+    clean = runner.run()
     _count(figures, clean)
     assert clean.code == 0, f"the clean run ended with {clean.code}: {clean.output}"
     check_delivered(evidence, story.final, story.on_unknown == "hold")
@@ -90,7 +87,7 @@ def _settle(story: Scenario, evidence: Evidence, runner: Runner, figures: Figure
     check_segments(evidence, ledgers, story)
     repeated, repeated_in = check_events(arrived, ledgers.batches, story.on_unknown == "resend")
     sent = _sent(server)
-    idle = runner.run(*_LEASE)
+    idle = runner.run()
     _count(figures, idle)
     assert idle.code == 0, f"the run with nothing to do ended with {idle.code}: {idle.output}"
     assert _sent(server) == sent, f"the run after the clean run sent something: {idle.output}"
@@ -143,6 +140,8 @@ def _fill(project: Project, data: DataSet) -> int:
             " 'user-' || (order_id % 97) as user_id",
             [[event.key for event in data.events], [event.version for event in data.events]],
         )
+        # No other run is under way: what still holds a sync has died.
+        connection.execute(EXPIRE_LEASES)
         connection.execute("commit")
         return int(connection.execute(OPEN_CLAIMS).fetchall()[0][0])
 

@@ -21,6 +21,8 @@ import duckdb
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "statsig_sync"
 SERVER_SECRET, CONSOLE_KEY = "secret-sandbox", "console-sandbox"
+# The leases of runs that have died end, as they do with time.
+EXPIRE_LEASES = "update statsig_run_log set lease_expires_at = logged_at"
 
 
 def dbt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.integration.harness import Project
+from tests.integration.harness import EXPIRE_LEASES, Project
 from tests.integration.stand_in import StandIn
 
 _EVENTS = 6_000  # Twelve batches: more than one wave.
@@ -127,27 +127,9 @@ def test_a_second_signal_stops_at_once_and_gives_the_lease_back(people: Project,
     assert len(arrived.ids("people")) == _IDS
 
 
-def test_a_run_that_lost_its_lease_writes_down_what_it_sent_and_sends_no_more(
-    people: Project, arrived: StandIn
-) -> None:
-    process = start(people, "--lease", "0")
-    wait_for_update(arrived)
-    people.execute(
-        "insert into statsig_run_log by name select 'other' as run_id, sync_name, 'started' as state, project,"
-        " logged_at, logged_at + interval 1 hour as lease_expires_at, 'elsewhere' as holder from statsig_run_log"
-        " where state = 'started'"
-    )
-    arrived.processing_seconds(0)
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == 1, output + error
-    assert "for longer than its lease, and another run of this sync went on meanwhile: run other" in error
-    assert people.rows("select state, keys from statsig_batches") == [("accepted", 10_000)]
-    assert len(arrived.ids("people")) == 10_000
-
-
 def test_a_killed_run_leaves_its_wave_in_doubt_and_nothing_else(events: Project, arrived: StandIn) -> None:
     arrived.fault("delay", count=None, seconds=60, when="after")
-    process = start(events, "--lease", "1")
+    process = start(events)
     wait_for_events(arrived)
     process.kill()
     process.communicate(timeout=120)
@@ -155,7 +137,8 @@ def test_a_killed_run_leaves_its_wave_in_doubt_and_nothing_else(events: Project,
     assert events.rows("select count(*) from statsig_unsettled") == [(4_000,)]
 
     arrived.no_faults()
-    events.run("--wait", "60")
+    events.execute(EXPIRE_LEASES)
+    events.run()
     times = Counter(arrivals(arrived))
     assert set(times) == {str(one) for one in range(_EVENTS)}
     in_doubt = "select key from statsig_deliveries where state = 'unknown'"
@@ -173,7 +156,8 @@ def test_a_disk_that_is_full_stops_the_run_before_anything_is_sent(events: Proje
     assert "Traceback" not in output + error
     assert arrived.events() == []
 
-    events.run("--lease", "1", "--wait", "60")
+    events.execute(EXPIRE_LEASES)
+    events.run()
     assert arrivals(arrived) == sorted(str(one) for one in range(_EVENTS))
 
 
@@ -181,7 +165,7 @@ def test_a_warehouse_that_is_lost_after_sending_leaves_the_request_in_doubt(
     people: Project, arrived: StandIn, tmp_path: Path
 ) -> None:
     """What was sent could not be settled: the claim stands, so it is taken neither for sent nor for unsent."""
-    process = start(people, "--lease", "1")
+    process = start(people)
     wait_for_update(arrived)
     database, aside = people.folder / "warehouse.duckdb", tmp_path / "aside.duckdb"
     database.rename(aside)
@@ -194,6 +178,7 @@ def test_a_warehouse_that_is_lost_after_sending_leaves_the_request_in_doubt(
     assert people.rows("select state, keys from statsig_batches") == [("unknown", 10_000)]
     assert people.rows("select count(*) from statsig_unsettled") == [(10_000,)]
 
-    people.run("--wait", "60")
+    people.execute(EXPIRE_LEASES)
+    people.run()
     assert len(arrived.ids("people")) == _IDS
     assert people.rows("select count(*) from statsig_unsettled") == [(0,)]

@@ -20,7 +20,7 @@ from sync.core.plan import SyncPlan
 from sync.errors import DeliveryError, RefusedError, StoppedError
 from sync.run.commands import run
 from sync.run.prepare import Request
-from tests.integration.harness import Project
+from tests.integration.harness import EXPIRE_LEASES, Project
 from tests.integration.in_process import StillClock, command_here, manner_of, run_still, world_of
 from tests.integration.stand_in import CHANGE_IDS, StandIn
 
@@ -90,7 +90,7 @@ def test_while_one_run_sends_another_of_the_same_sync_is_refused_with_who_and_si
 
 def test_a_run_that_was_killed_keeps_others_out_until_its_lease_ends(people: Project, arrived: StandIn) -> None:
     arrived.processing_seconds(3600)
-    runs = [started(people, "--select", "held"), started(people, "--select", "free", "--lease", "1")]
+    runs = [started(people, "--select", "held"), started(people, "--select", "free")]
     until_updating(arrived, "held", "free")
     for one in runs:
         one.send_signal(signal.SIGKILL)
@@ -100,7 +100,8 @@ def test_a_run_that_was_killed_keeps_others_out_until_its_lease_ends(people: Pro
     refused = people.command("run", "--select", "held")
     assert refused.returncode == 3
     assert f"process {runs[0].pid}" in refused.stderr
-    assert people.run("--select", "free", "--wait", "60")["results"][0]["state"] == "finished"
+    people.execute(f"{EXPIRE_LEASES} where sync_name = 'free'")
+    assert people.run("--select", "free")["results"][0]["state"] == "finished"
     assert arrived.ids("free") == {"ann"}
     assert people.rows("select count(*) from statsig_unsettled where sync_name = 'free'") == [(0,)]
     states = people.rows("select state from statsig_sync_runs where sync_name = 'free' order by started_at")
@@ -182,6 +183,25 @@ def test_a_run_that_stood_still_while_another_went_on_sends_nothing_more(visits:
     assert "went on meanwhile" in row[0]
 
 
+def test_a_segment_sync_that_lost_its_lease_writes_down_what_it_sent_and_sends_no_more(
+    project: Project, arrived: StandIn
+) -> None:
+    arrived.put_segment("people")
+    project.table("people", "select 'u' || range as user_id from range(25000)")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    clock = StillClock()
+
+    class _StandsStill(printing.QuietObserver):
+        def accepted(self, plan: SyncPlan, keys: int) -> None:
+            clock.elapsed = 2_000
+            hold(project, clock, seconds=3600, sync_name="people")
+
+    with pytest.raises(DeliveryError, match="for longer than its lease, and another run of this sync went on"):
+        run(world_of(project, clock), Request(), manner_of(_StandsStill(io.StringIO())))
+    assert project.rows("select state, keys from statsig_batches") == [("accepted", 10_000)]
+    assert len(arrived.ids("people")) == 10_000
+
+
 def test_a_run_that_reads_for_longer_than_its_lease_notices_that_another_went_on(
     visits: Project, arrived: StandIn
 ) -> None:
@@ -252,10 +272,10 @@ def test_a_run_that_waited_goes_by_what_dbt_has_built_meanwhile(
         assert arrived.ids("held") == set()
 
 
-def hold(project: Project, clock: StillClock, seconds: float) -> None:
-    """Another run holds the sync ``held`` for so many seconds from now."""
+def hold(project: Project, clock: StillClock, seconds: float, sync_name: str = "held") -> None:
+    """Another run holds the sync, and the segment of that name, for so many seconds from when the clock started."""
     now = clock.start.replace(tzinfo=None)
-    holder = "'another', 'held', 'sandbox', 'segment', 'held', 'started', 'there'"
+    holder = f"'another', '{sync_name}', 'sandbox', 'segment', '{sync_name}', 'started', 'there'"
     project.execute(
         "insert into statsig_run_log (run_id, sync_name, project, object, destination, state, holder, logged_at,"
         f" lease_expires_at) values ({holder}, '{now - dt.timedelta(seconds=60)}',"

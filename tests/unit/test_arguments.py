@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync.cli.arguments import parser
+from sync.cli.arguments import parse, parser
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,35 @@ def test_a_flag_that_takes_several_names_may_be_given_several_times(
     assert getattr(parser().parse_args([*command, flag, "a", flag, "b", "c"]), name) == ["a", "b", "c"]
     # What one command line says is not left over for the next.
     assert getattr(parser().parse_args(command), name) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        (["run"], 1800),
+        (["run", "--max-seconds", "3600"], 4560),
+        (["run", "--max-seconds", "40", "--lease", "1000"], 1000),
+        (["prune", "--older-than", "180d", "--lease", "960"], 960),
+    ],
+)
+def test_a_lease_outlasts_what_a_wave_of_requests_can_take(arguments: list[str], seconds: float) -> None:
+    assert parse(arguments).lease == seconds
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--lease", "0"],
+        ["verify", "--max-seconds", "1000", "--lease", "1800"],
+        ["resolve", "x", "--lease", "60"],
+    ],
+)
+def test_a_lease_that_ends_while_requests_are_in_flight_is_wrong_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if arguments[0] == "resolve":
+        arguments = [*arguments, "--as", "sent"]
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2
+    assert "--lease" in capsys.readouterr().err
