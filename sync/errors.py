@@ -41,6 +41,11 @@ class StatsigSyncError(Exception):
 
     exit_code = 1
 
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What there is to say, one message for each thing that is wrong."""
+        return (str(self),)
+
 
 class ConfigError(StatsigSyncError):
     """One or more faults found before anything was sent."""
@@ -49,13 +54,27 @@ class ConfigError(StatsigSyncError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        super().__init__("\n".join(self.messages))
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """A message for each fault."""
+        return tuple(str(fault) for fault in self.faults)
 
 
 class RefusedError(StatsigSyncError):
     """A gate or a guard refused; nothing was sent."""
 
     exit_code = 3
+
+    def __init__(self, *messages: str) -> None:
+        self._messages = messages
+        super().__init__("\n".join(messages))
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """A message for each refusal."""
+        return self._messages
 
 
 class DeliveryError(StatsigSyncError):

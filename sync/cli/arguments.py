@@ -13,9 +13,9 @@ from sync.core.delivery import Patience
 
 _EPILOG = """exit codes:
   0  done, or nothing to do (rows that were refused before sending are warnings)
-  1  something could not be delivered (or rows were refused, with --fail-on-rejects)
+  1  something could not be delivered; a list is not as it should be (verify); with --fail-on-rejects: new rejected rows
   2  wrong usage or configuration; nothing was sent
-  3  the gate or a guard refused; nothing was sent (of the refused syncs, with --keep-going)
+  3  the gate, a guard or another run refused; nothing was sent (of the refused syncs, with --keep-going)
 """
 
 
@@ -180,7 +180,9 @@ def _run(command: argparse.ArgumentParser) -> None:
     _what_to_send(command)
     _lease(command)
     command.add_argument(
-        "--fail-on-rejects", action="store_true", help="exit with 1 when rows were refused before sending"
+        "--fail-on-rejects",
+        action="store_true",
+        help="exit with 1 when new rows are not sent, or are sent without a part",
     )
     command.add_argument(
         "--keep-going", action="store_true", help="run the syncs that nothing refuses although others are refused"

@@ -16,7 +16,7 @@ from typing import Any
 
 from sync.cli.arguments import parse
 from sync.core.delivery import Patience, never
-from sync.errors import ConfigError, StatsigSyncError
+from sync.errors import StatsigSyncError
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -44,8 +44,9 @@ def execute(arguments: Sequence[str]) -> int:
 def _report_error(options: argparse.Namespace, error: Exception, code: int) -> int:
     if options.debug:
         traceback.print_exc()
-    faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else [str(error)]
-    if not isinstance(error, StatsigSyncError):
+    if isinstance(error, StatsigSyncError):
+        faults = list(error.messages)
+    else:
         faults = [f"unexpected {type(error).__name__}: {error}. Run again with --debug to see where."]
     if options.json:
         _print_json(options, code, {"errors": faults})

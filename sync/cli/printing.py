@@ -43,7 +43,7 @@ def print_plan(plan: Plan) -> None:
         print(remark)
     for refusal in plan.refusals:
         print(f"refused: {refusal.sync_name}: {refusal.message}")
-    if plan.is_empty:
+    if plan.is_empty and not plan.refusals:
         print("Nothing to send.")
     elif plan.seconds:
         print(f"Statsig's rate limits on ID lists make this take {plan.seconds:,} s at the least.")

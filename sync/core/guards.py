@@ -16,21 +16,26 @@ def removal_problem(plan: SegmentPlan) -> str | None:
     config, removes, members = plan.facts.config, len(plan.change.removes), plan.members_before
     if config.mode != "mirror" or not removes:
         return None
-    advice = (
-        f"If this is meant, run once with --allow-removals {plan.sync.name}, or change guard: in the exposure. "
-        f"Model: {plan.sync.model}."
-    )
     if not len(plan.facts.audience):
         if config.guard.allow_empty:
             return None
-        return f"the audience is empty and the segment has {members:,} members, so the mirror would empty it. {advice}"
+        found = f"the audience is empty and the segment has {members:,} members, so the mirror would empty it."
+        return f"{found} {_advice(plan, 'allow_empty: true')}"
     share = 100 * removes / max(members, removes)
     if removes > config.guard.max_removals and share > config.guard.max_removals_percent:
         return (
-            f"the mirror would remove {removes:,} of {members:,} members ({share:.0f} %); the guard allows "
-            f"{config.guard.max_removals:,} or {config.guard.max_removals_percent:g} %. {advice}"
+            f"the mirror would remove {removes:,} of {members:,} members ({share:.0f} %); the guard allows up to "
+            f"{config.guard.max_removals:,}, or up to {config.guard.max_removals_percent:g} %. "
+            f"{_advice(plan, 'max_removals: ..., max_removals_percent: ...')}"
         )
     return None
+
+
+def _advice(plan: SegmentPlan, setting: str) -> str:
+    return (
+        f"If this is meant, run once with --allow-removals {plan.sync.name}, or change guard: {{{setting}}} in the "
+        f"exposure. Model: {plan.sync.model}."
+    )
 
 
 def first_run_problem(plan: SegmentPlan) -> str | None:

@@ -138,8 +138,9 @@ class EventPlan:
     ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
     reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
     ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
-    Statsig refused before, and that wait for --retry-rejected. ``keys_from`` says what the keys mean, and
-    ``keys_were_from`` what those meant that the last run has sent; None where there was none.
+    Statsig refused before, and that wait for --retry-rejected; ``in_doubt`` counts events that wait for a person's
+    word, because nobody knows whether they arrived and the sync does not send them again. ``keys_from`` says what
+    the keys mean, and ``keys_were_from`` what those meant that the last run has sent; None where there was none.
     """
 
     sync: Sync
@@ -156,6 +157,7 @@ class EventPlan:
     samples: tuple[str, ...]
     last_sequence: int
     held_back: int = 0
+    in_doubt: int = 0
     overrides: str | None = None
 
     @property
@@ -242,6 +244,17 @@ def refused_note(plan: SyncPlan) -> str | None:
     return (
         f"{plan.sync.name}: {plan.held_back:,} {what} are held back, because Statsig refused them before; see "
         "statsig_reject_log. --retry-rejected sends them again."
+    )
+
+
+def doubt_warning(plan: SyncPlan) -> str | None:
+    """What to say of events that wait for a person's word; None where there are none."""
+    if not isinstance(plan, EventPlan) or not plan.in_doubt:
+        return None
+    return (
+        f"{plan.sync.name}: {plan.in_doubt:,} event(s) of earlier runs are in doubt and are not sent again, because "
+        "on_unknown is hold; see statsig_unsettled. Settle them with: statsig-sync resolve "
+        f"{plan.sync.name} --as sent, or --as unsent."
     )
 
 
@@ -338,6 +351,7 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "body_bytes": sum(batch.body_bytes for batch in plan.batches),
         "rejected": _by_reason(plan.rejected_rows),
         "held_back": plan.held_back,
+        "in_doubt": plan.in_doubt,
         "samples": list(plan.samples),
     }
 

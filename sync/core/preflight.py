@@ -5,6 +5,8 @@ Source: Statsig's Console API reference, "Segments": only ID lists can be change
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from sync.core.delivery import Outcome, State
 from sync.spec.model import SegmentConfig
 
@@ -73,13 +75,17 @@ def unknown(config: SegmentConfig, count: int) -> str:
     )
 
 
-def explain(outcome: Outcome, key_variable: str) -> str:
+def explain(outcome: Outcome, key_variable: str, url: str) -> str:
     """An outcome that is not a success, in plain words with what to do next."""
     said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message and outcome.http_status else ""
     if outcome.http_status is None:
-        return f"{outcome.message or 'no answer'} after {outcome.attempts} attempt(s); the next run tries again."
+        what = outcome.message or "no answer"
+        return f"{what} ({urlsplit(url).netloc}) after {outcome.attempts} attempt(s); the next run tries again."
     if outcome.http_status in (401, 403):
-        return f"Statsig does not accept the key in {key_variable} (HTTP {outcome.http_status}).{said}"
+        return (
+            f"Statsig does not accept the key in {key_variable} (HTTP {outcome.http_status}); compare it with those in "
+            f"the Statsig console, Project Settings > Keys & Environments.{said}"
+        )
     if outcome.http_status == 429:
         return f"the rate limit held after {outcome.attempts} attempt(s); the next run goes on from here.{said}"
     if outcome.state is State.UNKNOWN:

@@ -82,7 +82,7 @@ def _url(sync: Sync, environment: Mapping[str, str]) -> str:
     is_events = isinstance(sync.config, EventConfig)
     variable, default = (EVENTS_URL_VARIABLE, EVENTS_URL) if is_events else (CONSOLE_URL_VARIABLE, CONSOLE_URL)
     url = (environment.get(variable) or default).strip().rstrip("/")
-    if problem := _url_problem(url, environment):
+    if problem := _url_problem(url, default, environment):
         raise ConfigError([Fault("", "environment", variable, problem)])
     return url
 
@@ -191,7 +191,7 @@ def _key_problem(key: Secret | None, is_events: bool) -> str | None:
     return f"does not start with '{prefix}'; {wanted}"
 
 
-def _url_problem(url: str, environment: Mapping[str, str]) -> str | None:
+def _url_problem(url: str, default: str, environment: Mapping[str, str]) -> str | None:
     """Why a key must not be sent there. The value is not repeated: it may be a key in the wrong variable."""
     try:
         parts = urlsplit(url)
@@ -199,7 +199,7 @@ def _url_problem(url: str, environment: Mapping[str, str]) -> str | None:
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
-        return "is not an address; write one such as https://statsigapi.net."
+        return f"is not an address; write one such as {default}."
     if parts.username or parts.password or parts.query or parts.fragment:
         return "holds more than a scheme, a host, a port and a path; keys have variables of their own."
     if parts.scheme == "http" and not is_loopback(url) and environment.get(ALLOW_HTTP_VARIABLE) != "1":

@@ -254,7 +254,7 @@ def open_warehouse(profile_file: str, output: Mapping[str, Any], clock: Clock) -
         message = "is in memory, which ends with dbt; write the path of a file."
         raise ConfigError([Fault(profile_file, "", "path", message)])
     settings = output.get("settings")
-    resolved = path if path.startswith("md:") else str(Path(path).expanduser())
+    resolved = path if path.startswith("md:") else str(Path(path).expanduser().absolute())
     return Warehouse(resolved, settings if isinstance(settings, dict) else {}, clock)
 
 

@@ -200,8 +200,8 @@ class Applier:
         if ending is not None and ending.refusals:
             return "failed", preflight.explain_refusals(ending.outcome, ending.refusals)
         if ending is not None:
-            variable = endpoint(journal.plan.sync, self.world.environment).key_variable
-            return "failed", preflight.explain(ending.outcome, variable)
+            found = endpoint(journal.plan.sync, self.world.environment)
+            return "failed", preflight.explain(ending.outcome, found.key_variable, found.url)
         if journal.tally.unknown:
             return "failed", "the outcome of some requests is not known; see statsig_unsettled."
         if journal.tally.rejected:

@@ -65,7 +65,7 @@ def run(world: World, request: Request, manner: Manner) -> RunReport:
 
 def _refuse_unless_others_go_on(selection: Selection, request: Request) -> None:
     if selection.refusals and not (request.keep_going and selection.syncs):
-        refuse(selection.refusals)
+        refuse(selection.refusals, selection.syncs)
 
 
 def _select_again(world: World, request: Request, before: Selection, lease: Lease) -> tuple[World, Selection]:
@@ -100,5 +100,5 @@ def _without_refused(found: Plan, request: Request) -> Plan:
     refused = {refusal.sync_name for refusal in found.refusals}
     left = tuple(one for one in found.syncs if one.sync.name not in refused)
     if not request.keep_going or not left:
-        refuse(found.refusals)
+        refuse(found.refusals, [one.sync for one in left])
     return replace(found, syncs=left)

@@ -69,7 +69,6 @@ def segment_fault(sync: Sync, problem: str) -> Fault:
 
 def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> LookedUp:
     """Asks Statsig for the sync's segment. Raises ``DeliveryError`` where there is no answer to go by."""
-    variable = consoles.endpoint(sync).key_variable
     segment, outcome = consoles.of(sync).segment(config.segment_id)
     if segment is not None:
         problem = preflight.segment_problem(config, segment.type, segment.id_type)
@@ -80,7 +79,8 @@ def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> Lo
     if outcome.http_status == 404:
         fault = None if config.create_if_missing else segment_fault(sync, preflight.missing_problem(config))
         return LookedUp(fault, True, f"segment {config.segment_id} is not there yet; the first run creates it")
-    reason = preflight.explain(outcome, variable)
+    endpoint = consoles.endpoint(sync)
+    reason = preflight.explain(outcome, endpoint.key_variable, endpoint.url)
     raise DeliveryError(
         f"{sync.name}: segment '{config.segment_id}' could not be looked up: {reason} Nothing was sent."
     )

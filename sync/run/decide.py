@@ -15,6 +15,7 @@ from sync.core.plan import (
     Refusal,
     SegmentFacts,
     SyncPlan,
+    doubt_warning,
     plan_segment,
     project_size_refusals,
     refused_note,
@@ -43,6 +44,7 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
     events = [guards.with_allowed_keys(plan, allow_new_keys) for plan in gathered.events]
     plans: list[SyncPlan] = sorted([*segments, *events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
+    warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     refusals = [

@@ -161,6 +161,19 @@ def _refused(world: World, project: str, sync: Sync, session: Session) -> pl.Ser
     )["id"]
 
 
+def known_members(world: World, project: str, sync: Sync, session: Session) -> int | None:
+    """How many members the ledgers know of the sync's segment; None where they know nothing of it."""
+    if not _is_known(world, project, sync, session):
+        return None
+    return int(
+        session.value(
+            f"select count(*) from {world.ledgers[ledger.MEMBERSHIP]} where project = $project"
+            " and segment_id = $segment_id and status <> 'out'",
+            {"project": project, "segment_id": sync.destination},
+        )
+    )
+
+
 def _is_known(world: World, project: str, sync: Sync, session: Session) -> bool:
     """Whether any request to the segment is known to have succeeded, or its members were adopted."""
     return bool(

@@ -24,8 +24,13 @@ from sync.spec.model import Sync
 def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
     """What an error says of this sync; None where it is about another one."""
     if isinstance(error, ConfigError):
-        own = [str(fault) for fault in error.faults if fault.subject in (f"exposure {sync_name}", sync_name)]
-        general = [str(fault) for fault in error.faults if not fault.subject.startswith("exposure ")]
+        subjects = (f"exposure {sync_name}", sync_name)
+        own = [str(fault) for fault in error.faults if fault.subject in subjects]
+        general = [
+            str(fault)
+            for fault in error.faults
+            if fault.subject not in subjects and not fault.subject.startswith("exposure ")
+        ]
         return "\n".join([*own, *general]) or None
     lines = str(error).splitlines()
     own = [line.removeprefix(f"{sync_name}: ") for line in lines if line.startswith(f"{sync_name}: ")]
@@ -223,9 +228,12 @@ class Lease:
         def ending(name: str) -> tuple[str, str]:
             if isinstance(error, StoppedError):
                 return "aborted", str(error)
-            own = own_message(name, error)
-            return ("failed", own) if own else ("aborted", "another sync of this run stopped it")
+            if own := own_message(name, error):
+                return "aborted" if isinstance(error, RefusedError) else "failed", own
+            return "aborted", f"the run was stopped by another sync of it{named}"
 
+        culprits = [name for name in self._expires if own_message(name, error)]
+        named = f": {', '.join(culprits)}" if culprits else ""
         self._end_held(ending)
 
     def _end_held(self, ending: Callable[[str], tuple[str, str]]) -> None:
@@ -250,6 +258,8 @@ class Lease:
 
         The refusal stands whether or not it can be written down: there may be no ledger yet.
         """
+        if not refusals:
+            return
         by_name = {sync.name: sync for sync in syncs}
         with contextlib.suppress(StatsigSyncError), self.world.warehouse.writing() as session:
             for name, message in _by_sync(refusals).items():

@@ -10,6 +10,7 @@ from sync.core import preflight
 from sync.core.clock import Clock
 from sync.core.delivery import Outcome, State
 from sync.core.reading import Page, Reading
+from sync.edges.settings import Endpoint
 from sync.errors import DeliveryError
 from sync.run.consoles import Consoles
 from sync.spec.model import Sync
@@ -61,17 +62,17 @@ def _pages(sync: Sync, consoles: Consoles) -> Iterator[Page]:
         number += 1
         page, outcome = consoles.of(sync).id_page(sync.destination, number)
         if page is None:
-            raise _unreadable(sync, _reason(outcome, consoles.endpoint(sync).key_variable))
+            raise _unreadable(sync, _reason(outcome, consoles.endpoint(sync)))
         yield page
         consoles.heartbeat()
         count += len(page.ids)
         is_over = page.is_last or not page.ids or count > min(page.total, MAX_IDS_PER_PROJECT)
 
 
-def _reason(outcome: Outcome, key_variable: str) -> str:
+def _reason(outcome: Outcome, endpoint: Endpoint) -> str:
     if outcome.state is State.ACCEPTED:
         return "Statsig's answer is not a page of ids."
-    return preflight.explain(outcome, key_variable)
+    return preflight.explain(outcome, endpoint.key_variable, endpoint.url)
 
 
 def _unreadable(sync: Sync, reason: str) -> DeliveryError:

@@ -74,14 +74,21 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
     syncs = matching(everything, request.select)
     # An exposure that has faults of its own is named by a pattern all the same.
     names = sorted(exposure.name for exposure in world.graph.exposures)
+    mirrors, events = (_without(names, everything, mode) for mode in ("mirror", "insert"))
     found = [
         *faults,
         *pattern_faults(names, request.select, "--select"),
-        *pattern_faults(names, request.allow_removals, "--allow-removals"),
-        *pattern_faults(names, request.allow_new_keys, "--allow-new-keys"),
+        *pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror"),
+        *pattern_faults(events, request.allow_new_keys, "--allow-new-keys", "event sync"),
         *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
     ]
     return Configured(syncs, everything, tuple(found))
+
+
+def _without(names: Sequence[str], syncs: Sequence[Sync], mode: str) -> list[str]:
+    """The names but for those of syncs that have another mode."""
+    others = {sync.name for sync in syncs if sync.config.mode != mode}
+    return [name for name in names if name not in others]
 
 
 def with_relation_faults(world: World, found: Configured) -> tuple[Fault, ...]:
@@ -117,9 +124,13 @@ def select(world: World, request: Request, needs_keys: bool) -> Selection:
     return Selection(syncs, found.all_syncs, refusals, warnings)
 
 
-def refuse(refusals: Sequence[Refusal]) -> NoReturn:
-    """Ends the command: nothing was sent."""
-    raise RefusedError("\n".join(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals))
+def refuse(refusals: Sequence[Refusal], others: Sequence[Sync] = ()) -> NoReturn:
+    """Ends the command: nothing was sent, also not for the others, which nothing refuses."""
+    messages = [f"{refusal.sync_name}: {refusal.message}" for refusal in refusals]
+    if others:
+        names = ", ".join(sync.name for sync in others)
+        messages.append(f"Nothing was sent, also not for {names}; --keep-going runs what nothing refuses.")
+    raise RefusedError(*messages)
 
 
 def refuse_all(syncs: Sequence[Sync], message: str) -> NoReturn:

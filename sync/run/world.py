@@ -157,7 +157,10 @@ def find_syncs(graph: Graph) -> tuple[tuple[Sync, ...], tuple[Fault, ...]]:
     Raises ``ConfigError`` where there is no sync to find anything wrong with.
     """
     if not graph.exposures:
-        message = "no exposure has config.meta.statsig, so there is nothing to sync."
+        message = (
+            "no exposure has config.meta.statsig, so there is nothing to sync. Write one beside your models (README, "
+            "'Write a sync'), and run dbt build."
+        )
         raise ConfigError([Fault("manifest.json", "", "", message)])
     syncs, faults = parse_syncs(graph.exposures)
     return tuple(sorted(syncs, key=lambda sync: sync.name)), faults
@@ -178,12 +181,12 @@ def matching(syncs: Sequence[Sync], patterns: Sequence[str]) -> tuple[Sync, ...]
     return tuple(sync for sync in syncs if not patterns or any(_names(one, sync.name) for one in patterns))
 
 
-def pattern_faults(names: Sequence[str], patterns: Sequence[str], option: str) -> Iterator[Fault]:
-    """The patterns that name none of these syncs; ``option`` is where they were written."""
+def pattern_faults(names: Sequence[str], patterns: Sequence[str], option: str, kind: str = "sync") -> Iterator[Fault]:
+    """The patterns that name none of these syncs, which are of this kind; ``option`` is where they were written."""
     for pattern in dict.fromkeys(patterns):
         if not any(_names(pattern, name) for name in names):
             suggestion = nearest(pattern.removeprefix(_PREFIX), names)
-            message = f"'{pattern}' names no sync.{suggestion} The syncs are: {', '.join(names)}."
+            message = f"'{pattern}' names no {kind}.{suggestion} The {kind}s are: {', '.join(names) or 'none'}."
             yield Fault("", "", option, message)
 
 

@@ -100,7 +100,7 @@ def _config(meta: Any, at: _Place, faults: list[Fault]) -> SegmentConfig | Event
 # What stands in for a required key that is missing or wrong while the others are checked.
 _STAND_INS = {"segment": {"segment_id": "segment", "mode": "mirror"}, "events": {"unique_key": "key"}}
 # Rules that read another key than the one that they find fault with.
-_ALSO_READ = {"custom_id": {"id_type"}, "on_first_run": {"mode"}}
+_ALSO_READ = {"custom_id": {"id_type"}, "on_first_run": {"mode"}, "guard": {"mode"}}
 
 
 def _without(meta: dict[Any, Any], places: Iterable[tuple[int | str, ...]]) -> dict[Any, Any]:
@@ -258,6 +258,8 @@ def _segment_faults(config: SegmentConfig, at: _Place) -> Iterator[Fault]:
     yield from _custom_id_faults(config, at)
     if config.on_first_run == "reset" and config.mode != "mirror":
         yield at.fault("on_first_run", f"is reset, which goes with mode: mirror only, but mode is {config.mode}.")
+    if "guard" in config.model_fields_set and config.mode != "mirror":
+        yield at.fault("guard", f"counts for mode: mirror only, but mode is {config.mode}; take it out.")
     if not SEGMENT_ID_PATTERN.fullmatch(config.segment_id):
         yield at.fault(
             "segment_id", f"is {config.segment_id!r}; a segment's id has 3 to 100 letters, digits, '_' and '-'."
