@@ -240,10 +240,10 @@ def main() -> None:
     # A generator of its own for each table, so that one can change without changing the others.
     devices_draw = Draw(random.Random("devices"))
     devices = [devices_draw.uuid() for _ in range(DEVICES)]
-    write(folder / "raw_customers.csv", customers(Draw(random.Random("customers"))))
-    write(folder / "raw_orders.csv", orders(Draw(random.Random("orders")), devices))
-    write(folder / "raw_page_views.csv", page_views(Draw(random.Random("page views")), devices))
-    write(folder / "raw_marketing_opt_outs.csv", opt_outs(Draw(random.Random("opt-outs"))))
+    write(folder / "raw_demo_shop__customers.csv", customers(Draw(random.Random("customers"))))
+    write(folder / "raw_demo_shop__orders.csv", orders(Draw(random.Random("orders")), devices))
+    write(folder / "raw_demo_shop__page_views.csv", page_views(Draw(random.Random("page views")), devices))
+    write(folder / "raw_demo_shop__marketing_opt_outs.csv", opt_outs(Draw(random.Random("opt-outs"))))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,11 +137,11 @@ class Demo:
 
 
 def buyers(project: Project) -> set[int | None]:
-    return {row[0] for row in project.query("select customer_id from statsig_audience__repeat_buyers")}
+    return {row[0] for row in project.query("select customer_id from statsig_audience__demo_repeat_buyers")}
 
 
 def orders(project: Project) -> int:
-    return int(project.query("select count(*) from statsig_events__orders")[0][0])
+    return int(project.query("select count(*) from statsig_events__demo_orders")[0][0])
 
 
 def add_columns_to_yaml(project: Project, model: str, columns: list[dict[str, object]]) -> None:
@@ -262,7 +263,7 @@ def test_a_new_day_brings_adds_removes_and_events(demo: Demo) -> None:
 
 
 def test_one_audience_is_above_the_size_at_which_statsig_distributes_a_list_more_slowly(demo: Demo) -> None:
-    [(devices,)] = demo.project.query("select count(distinct device_id) from statsig_audience__beta_testers")
+    [(devices,)] = demo.project.query("select count(distinct device_id) from statsig_audience__demo_beta_testers")
     assert devices > 1_000
 
 
@@ -559,80 +560,149 @@ def test_a_ledger_runs_its_hooks_before_in_and_after_its_transaction(probes: Pro
     ]
 
 
-HOST_PROJECT = {
-    "name": "shop",
-    "profile": "statsig_sync",
-    "models": {"statsig_sync": {"staging": {"+enabled": False}, "marts": {"+enabled": False}}},
-    "seeds": {"statsig_sync": {"+enabled": False}},
-    "exposures": {"statsig_sync": {"+enabled": False}},
-    "data_tests": {"statsig_sync": {"events_are_not_later_than_as_of": {"+enabled": False}}},
+def settings_of_the_readme() -> dict[str, Any]:
+    """What README says to write into the ``dbt_project.yml`` of a project that uses this one as a package."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    [settings] = [block for block in blocks if "+enabled: false" in block]
+    content: dict[str, Any] = yaml.safe_load(settings)
+    return content
+
+
+# Names that many projects have, and that the demo's models and seeds would have if they did not say whose they are.
+HOST_MODELS = {
+    "stg_orders": "select order_id, 'open' as order_state from {{ ref('raw_orders') }}",
+    "stg_customers": "select 1 as id",
+    "stg_page_views": "select 1 as id",
+    "stg_marketing_opt_outs": "select 1 as id",
+    "statsig_events__orders": "select order_id as id from {{ ref('stg_orders') }}",
+    "statsig_events__page_views": "select 1 as id",
+    "statsig_audience__repeat_buyers": "select 1 as id",
+    "statsig_audience__beta_testers": "select 1 as id",
+    "statsig_audience__marketing_opt_outs": "select 1 as id",
+    "buyers": "select status, id from {{ ref('statsig_sync', 'statsig_members') }}",
+    "audit_log": "{{ statsig_sync.ledger_columns() }}",
+}
+HOST_SEEDS = {
+    "raw_orders": "order_id,state\n1,open\n2,\n",
+    "raw_customers": "id\n1\n",
+    "raw_page_views": "id\n1\n",
+    "raw_marketing_opt_outs": "id\n1\n",
+}
+HOST_PROPERTIES = {
+    "models": [
+        ledger_model("audit_log"),
+        {
+            "name": "buyers",
+            "columns": [
+                {"name": "id", "data_tests": ["statsig_sync.usable_id"]},
+                {"name": "status", "data_tests": ["statsig_sync.valid_event_name", "statsig_sync.json_object"]},
+            ],
+        },
+        {"name": "stg_customers", "columns": [{"name": "id", "data_tests": ["unique"]}]},
+    ]
+}
+HOST_TESTS = {
+    "model.shop.buyers": {"usable_id", "valid_event_name", "json_object"},
+    "model.shop.stg_customers": {"unique"},
 }
 
 
-def test_another_project_can_use_it_as_a_package_and_build_it_empty(tmp_path: Path) -> None:
-    package = copy_of_the_project(tmp_path / "package")
-    host = Project(tmp_path / "host", tmp_path / "host.duckdb")
-    (host.folder / "models").mkdir(parents=True)
-    shutil.copy(package.folder / "profiles.yml", host.folder / "profiles.yml")
-    (host.folder / "dbt_project.yml").write_text(yaml.safe_dump(HOST_PROJECT))
-    (host.folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(package.folder)}]}))
-    (host.folder / "models" / "audit_log.sql").write_text("{{ statsig_sync.ledger_columns() }}")
-    (host.folder / "models" / "buyers.sql").write_text(
-        "select status, id from {{ ref('statsig_sync', 'statsig_members') }}"
-    )
-    buyers_model = {
-        "name": "buyers",
-        "columns": [
-            {"name": "id", "data_tests": ["statsig_sync.usable_id"]},
-            {"name": "status", "data_tests": ["statsig_sync.valid_event_name", "statsig_sync.json_object"]},
-        ],
-    }
-    (host.folder / "models" / "models.yml").write_text(
-        yaml.safe_dump({"models": [ledger_model("audit_log"), buyers_model]})
-    )
+@dataclass(frozen=True)
+class Host:
+    """Another project that has this one as a package, after a build."""
 
-    deps = host.dbt("deps")
-    assert deps.exit_code == 0, deps.output
-    build = host.dbt("build", "--empty")
-    assert build.exit_code == 0, build.output
-    assert build.statuses() <= {"success", "pass"}
-    assert {"audit_log", "buyers", *LEDGERS, *VIEWS} <= set(build.results)
-    assert "stg_orders" not in build.results
-    assert host.columns("audit_log") == [("id", "bigint", True), ("state", "varchar", True)]
+    project: Project
+    build: Run
 
 
-def host_of_the_ledgers(folder: Path, config: dict[str, Any]) -> Project:
-    """A project that has the ledgers as a package, and models of the given configuration."""
+def host_of_the_package(folder: Path, settings: dict[str, Any]) -> Project:
+    """Another project that has this one as a package, with these settings in its dbt_project.yml."""
     package = copy_of_the_project(folder / "package")
-    host = Project(folder / "host", folder / "host.duckdb")
-    host.folder.mkdir(parents=True)
-    shutil.copy(package.folder / "profiles.yml", host.folder / "profiles.yml")
-    (host.folder / "dbt_project.yml").write_text(yaml.safe_dump(HOST_PROJECT | {"models": config}))
-    (host.folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(package.folder)}]}))
-    deps = host.dbt("deps")
+    project = Project(folder / "host", folder / "host.duckdb")
+    for part in ("models", "seeds"):
+        (project.folder / part).mkdir(parents=True)
+    shutil.copy(package.folder / "profiles.yml", project.folder / "profiles.yml")
+    set_up(project, settings)
+    (project.folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(package.folder)}]}))
+    deps = project.dbt("deps")
     assert deps.exit_code == 0, deps.output
-    return host
+    return project
+
+
+def set_up(project: Project, settings: dict[str, Any]) -> None:
+    """Writes the settings into dbt_project.yml."""
+    named = {"name": "shop", "profile": "statsig_sync", **settings}
+    (project.folder / "dbt_project.yml").write_text(yaml.safe_dump(named))
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    project = host_of_the_package(tmp_path_factory.mktemp("package"), settings_of_the_readme())
+    (project.folder / "models" / "models.yml").write_text(yaml.safe_dump(HOST_PROPERTIES))
+    for name, sql in HOST_MODELS.items():
+        (project.folder / "models" / f"{name}.sql").write_text(sql)
+    for name, rows in HOST_SEEDS.items():
+        (project.folder / "seeds" / f"{name}.csv").write_text(rows)
+    return Host(project, project.dbt("build"))
+
+
+def test_another_project_can_use_it_as_a_package_and_build_it(host: Host) -> None:
+    assert host.build.exit_code == 0, host.build.output
+    assert host.build.statuses() == {"success", "pass"}
+    assert {*HOST_MODELS, *HOST_SEEDS, *LEDGERS, *VIEWS} <= set(host.build.results)
+    assert not [name for name in host.build.results if "demo" in name]
+    assert "[WARNING]" not in host.build.output
+    assert host.project.columns("audit_log") == [("id", "bigint", True), ("state", "varchar", True)]
+    assert host.project.query("select order_id, order_state from stg_orders order by all") == [(1, "open"), (2, "open")]
+
+
+def test_nothing_of_the_demo_is_put_on_the_models_of_another_project(host: Host) -> None:
+    content = manifest(host.project)
+    nodes = content["nodes"]
+    own = {name: node for name, node in nodes.items() if node["package_name"] == "shop"}
+    tests: dict[str, set[str]] = {}
+    for node in nodes.values():
+        if node["resource_type"] == "test" and str(node["attached_node"]).startswith("model.shop."):
+            tests.setdefault(node["attached_node"], set()).add(node["test_metadata"]["name"])
+            assert node["package_name"] == "shop", node["name"]
+    assert tests == HOST_TESTS
+    described = {f"model.shop.{entry['name']}" for entry in HOST_PROPERTIES["models"]}
+    for unique_id, node in own.items():
+        if node["resource_type"] in ("model", "seed"):
+            assert node["patch_path"] == ("shop://models/models.yml" if unique_id in described else None), unique_id
+            assert node["config"].get("contract", {}).get("enforced", False) == (unique_id == "model.shop.audit_log")
+    assert not [test for test in content["unit_tests"].values() if test["model"] in HOST_MODELS]
+
+
+def test_every_node_of_the_demo_says_so_in_its_name(demo: Demo) -> None:
+    """dbt looks the name of an entry in YAML up in all packages, so a plain name would be found in other projects."""
+    content = manifest(demo.project)
+    nodes = [*content["nodes"].values(), *content["unit_tests"].values()]
+    folders = ("models/staging/", "models/marts/", "seeds/", "tests/dbt/")
+    found = [node for node in nodes if node["original_file_path"].startswith(folders)]
+    assert {node["resource_type"] for node in found} == {"model", "seed", "test", "unit_test"}
+    assert not [node["name"] for node in found if "demo" not in node["name"]]
 
 
 @pytest.mark.parametrize("materialized", ["table", "view"])
 def test_a_ledger_is_not_made_anew_by_what_the_project_says_of_all_models(tmp_path: Path, materialized: str) -> None:
-    models = {"+materialized": materialized, **HOST_PROJECT["models"]}
-    host = host_of_the_ledgers(tmp_path, models)
+    settings = settings_of_the_readme()
+    host = host_of_the_package(tmp_path, settings | {"models": {"+materialized": materialized, **settings["models"]}})
     build = host.dbt("build", "--select", "statsig_changelog", "statsig_batch_log", "statsig_batches")
     assert build.exit_code != 0
     assert "statsig_changelog has to be materialized as a ledger" in build.output
     assert "below your project's own name in dbt_project.yml" in build.output
     assert host.columns("statsig_changelog") == []
-    below = {"shop": {"+materialized": materialized}, **HOST_PROJECT["models"]}
-    (host.folder / "dbt_project.yml").write_text(yaml.safe_dump(HOST_PROJECT | {"models": below}))
+    set_up(host, settings | {"models": {"shop": {"+materialized": materialized}, **settings["models"]}})
     build = host.dbt("build", "--select", "statsig_changelog", "statsig_batch_log", "statsig_batches")
     assert build.exit_code == 0, build.output
 
 
 def test_a_view_of_the_ledgers_is_not_made_a_table(tmp_path: Path) -> None:
-    models = {**HOST_PROJECT["models"]}
-    models["statsig_sync"] = {**models["statsig_sync"], "statsig": {"statsig_batches": {"+materialized": "table"}}}
-    build = host_of_the_ledgers(tmp_path, models).dbt("build", "--select", "statsig_batch_log", "statsig_batches")
+    settings = settings_of_the_readme()
+    settings["models"]["statsig_sync"]["statsig"] = {"statsig_batches": {"+materialized": "table"}}
+    host = host_of_the_package(tmp_path, settings)
+    build = host.dbt("build", "--select", "statsig_batch_log", "statsig_batches")
     assert "statsig_batches has to be materialized as a view" in build.output
     assert build.results["statsig_batches"]["status"] == "error"
 

@@ -71,7 +71,8 @@ def test_the_mirror_takes_in_who_came_and_takes_out_who_left_on_the_second_day(w
     assert accepted == adds + removes
     assert third == (0, 0, 0)
     audience = (
-        "select customer_id::varchar from statsig_audience__repeat_buyers where customer_id is not null order by all"
+        "select customer_id::varchar from statsig_audience__demo_repeat_buyers "
+        "where customer_id is not null order by all"
     )
     members = "select id from statsig_members where segment_id = 'repeat_buyers' and status = 'in' order by all"
     assert warehouse.execute(members).fetchall() == warehouse.execute(audience).fetchall() != []

@@ -2,7 +2,7 @@ with
 
 source as (
 
-    select * from {{ ref('raw_marketing_opt_outs') }}
+    select * from {{ ref('raw_demo_shop__marketing_opt_outs') }}
     where loaded_at < {{ dbt.dateadd('day', 1, as_of_date()) }}
 
 ),

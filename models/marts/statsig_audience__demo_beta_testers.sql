@@ -2,7 +2,7 @@ with
 
 page_views as (
 
-    select * from {{ ref('stg_page_views') }}
+    select * from {{ ref('stg_demo_shop__page_views') }}
     where event_name = 'beta_opened'
 
 ),

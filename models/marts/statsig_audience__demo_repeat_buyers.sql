@@ -2,7 +2,7 @@ with
 
 orders as (
 
-    select * from {{ ref('stg_orders') }}
+    select * from {{ ref('stg_demo_shop__orders') }}
     where
         status = 'completed'
         and ordered_at >= {{ dbt.dateadd('day', -29, as_of_date()) }}

@@ -2,7 +2,7 @@ with
 
 source as (
 
-    select * from {{ ref('raw_page_views') }}
+    select * from {{ ref('raw_demo_shop__page_views') }}
     where loaded_at < {{ dbt.dateadd('day', 1, as_of_date()) }}
 
 ),

@@ -2,7 +2,7 @@ with
 
 changes as (
 
-    select * from {{ ref('stg_marketing_opt_outs') }}
+    select * from {{ ref('stg_demo_shop__marketing_opt_outs') }}
     where channel = 'email'
 
 ),

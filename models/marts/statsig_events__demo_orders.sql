@@ -2,14 +2,14 @@ with
 
 orders as (
 
-    select * from {{ ref('stg_orders') }}
+    select * from {{ ref('stg_demo_shop__orders') }}
     where status = 'completed'
 
 ),
 
 customers as (
 
-    select * from {{ ref('stg_customers') }}
+    select * from {{ ref('stg_demo_shop__customers') }}
 
 ),
 
