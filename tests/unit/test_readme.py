@@ -34,7 +34,17 @@ PAGES = {
 }
 
 # Flags of other commands that the pages mention: dbt's, pip's, git's, ruff's, mypy's and pytest's.
-FOREIGN_FLAGS = {"--editable", "--empty", "--full-refresh", "--quiet", "--sample", "--check", "--strict", "--seeds"}
+FOREIGN_FLAGS = {
+    "--editable",
+    "--empty",
+    "--full-refresh",
+    "--no-use-colors",
+    "--quiet",
+    "--sample",
+    "--check",
+    "--strict",
+    "--seeds",
+}
 
 RELATIONS = {
     model["name"]: model
