@@ -17,6 +17,8 @@ from sync.core.graph import BuildResults, Graph, Node
 _BUILT = {"success"}
 _PASSED = {"pass", "success", "warn"}
 _WRITERS = {"build", "retry"}
+# The artifacts name a command by its last word.
+_FIRST_WORDS = {"generate": "docs ", "serve": "docs ", "freshness": "source "}
 
 
 def gate_problems(model: str, graph: Graph, results: BuildResults) -> tuple[str, ...]:
@@ -31,7 +33,8 @@ def gate_problems(model: str, graph: Graph, results: BuildResults) -> tuple[str,
             f"({graph.invocation_id} and {results.invocation_id}); another dbt command ran since. Run dbt build again.",
         )
     if results.command not in _WRITERS:
-        return (f"the artifacts were written by 'dbt {results.command}', which proves no data; run dbt build.",)
+        command = _FIRST_WORDS.get(results.command, "") + results.command
+        return (f"the artifacts were written by 'dbt {command}', which proves no data; run dbt build.",)
     if results.left_out_rows:
         return (
             f"the models were built with {results.left_out_rows}, so they are not whole; run dbt build without it.",

@@ -109,11 +109,19 @@ def test_artifacts_of_two_invocations_prove_nothing() -> None:
     assert "dbt build" in problem
 
 
-@pytest.mark.parametrize("command", ["run", "test", "compile", "list", "docs", "seed", "snapshot", "show"])
+@pytest.mark.parametrize("command", ["run", "test", "compile", "list", "seed", "snapshot", "show"])
 def test_a_command_other_than_build_proves_nothing(command: str) -> None:
     (problem,) = problems(command)
-    assert command in problem
+    assert f"'dbt {command}'" in problem
     assert "dbt build" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "typed"), [("generate", "docs generate"), ("serve", "docs serve"), ("freshness", "source freshness")]
+)
+def test_a_command_of_two_words_is_named_as_it_is_typed(written: str, typed: str) -> None:
+    (problem,) = problems(written)
+    assert f"'dbt {typed}'" in problem
 
 
 def test_a_build_that_is_retried_to_the_end_counts() -> None:
