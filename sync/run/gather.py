@@ -24,7 +24,7 @@ from sync.spec.statsig import ID_LIST_LIMITS
 
 def check_ledgers(world: World, session: Session) -> None:
     """Raises ``ConfigError`` with the command that creates them where ledgers are not in the warehouse."""
-    missing = missing_relations(session, list(world.ledgers.values()))
+    missing = missing_relations(session, sorted(world.ledgers.values()))
     if missing:
         message = f"there is no {', '.join(missing)} in the warehouse. Create it with: {BUILD_LEDGERS}"
         raise ConfigError([Fault("", "", "ledgers", message)])

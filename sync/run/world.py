@@ -107,8 +107,8 @@ def open_world(location: Location, environment: Mapping[str, str], clock: Clock,
     )
 
 
-# As a method of dbt's it works where the ledgers are the project's own models and where they come as a package.
-BUILD_LEDGERS = "dbt build --select statsig_sync.statsig"
+# The whole build: after one of the ledgers alone, the results hold nothing else, and the gate refuses every sync.
+BUILD_LEDGERS = "dbt build"
 
 
 def _ledger_relations(graph: Graph) -> dict[str, str]:
