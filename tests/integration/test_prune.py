@@ -139,6 +139,22 @@ def test_a_sync_that_has_run_is_not_taken_for_new_after_pruning(project: Project
     assert [event["metadata"]["order_id"] for event in arrived.events()] == ["2"]
 
 
+def test_events_of_a_sync_that_is_no_longer_in_the_project_stay(project: Project, arrived: StandIn) -> None:
+    orders(project, 1, 2)
+    project.run()
+    project.execute(*_AGED)
+    orders(project, 3)
+    kept = project.artifact("manifest")
+    [exposure] = kept["exposures"].values()
+    other = {"exposure.statsig_sync.purchases": {**exposure, "name": "purchases"}}
+    project.write_artifact("manifest", {**kept, "exposures": other})
+    assert prune(project, "--older-than", "180d")["deleted"]["statsig_changelog"] == 0
+    project.write_artifact("manifest", kept)
+    orders(project, 1, 2)
+    project.run()
+    assert len(arrived.events()) == 2
+
+
 def test_pruning_before_the_first_run_does_not_end_it(project: Project, arrived: StandIn) -> None:
     orders(project, 1, backfill="none")
     prune(project, "--older-than", "180d")
