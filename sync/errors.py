@@ -8,6 +8,7 @@
     ├── DeliveryError        exit 1  something could not be delivered
     ├── StoppedError         exit 1  a signal asked to stop before anything was sent
     └── WarehouseError       exit 1  the warehouse, or a temporary file, could not be opened, read or written
+        └── LockedError      exit 1  another process holds the warehouse
 
 Expected failures of a request are values (``sync.core.delivery.Outcome``), not exceptions.
 """
@@ -93,3 +94,7 @@ class WarehouseError(StatsigSyncError):
     """The warehouse, or a temporary file, could not be opened, read or written."""
 
     exit_code = 1
+
+
+class LockedError(WarehouseError):
+    """Another process holds the warehouse, and did not let it go in time."""

@@ -21,7 +21,7 @@ import polars as pl
 
 from sync.core.clock import Clock
 from sync.core.columns import Column
-from sync.errors import ConfigError, Fault, WarehouseError
+from sync.errors import ConfigError, Fault, LockedError, WarehouseError
 
 _LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.25
@@ -119,7 +119,7 @@ class Warehouse:
 
     def _fail(self, error: duckdb.Error) -> NoReturn:
         """Raises ``WarehouseError``. A path's query may hold a token: neither is it told, nor is DuckDB's own error."""
-        found = WarehouseError(_message(self._path, error))
+        found = (LockedError if _is_locked(error) else WarehouseError)(_message(self._path, error))
         raise found from (None if "?" in self._path else error)
 
     def _configure(self, connection: duckdb.DuckDBPyConnection, folder: str) -> None:

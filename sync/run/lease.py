@@ -15,7 +15,15 @@ from sync.core.ledger import RunIdentity
 from sync.core.plan import Refusal
 from sync.edges.settings import endpoint
 from sync.edges.warehouse import Session
-from sync.errors import ConfigError, DeliveryError, RefusedError, StatsigSyncError, StoppedError, WarehouseError
+from sync.errors import (
+    ConfigError,
+    DeliveryError,
+    LockedError,
+    RefusedError,
+    StatsigSyncError,
+    StoppedError,
+    WarehouseError,
+)
 from sync.run.gather import check_ledgers
 from sync.run.world import World
 from sync.spec.model import Sync
@@ -100,6 +108,8 @@ class Lease:
         """
         try:
             self.acquire(syncs)
+        except LockedError:
+            raise
         except WarehouseError:
             with self.world.warehouse.reading() as session:
                 check_ledgers(self.world, session)

@@ -48,15 +48,20 @@ def resolve(world: World, verdict: Verdict, holder: str, term: Term) -> Resolved
     lease = Lease(world, world.new_id(), holder, term)
     with world.warehouse.reading() as session:
         check_relations(world, [sync], session)
+    _chosen(verdict, _in_doubt(world, sync, lease))
     with lease.held([sync], ("finished", f"resolve --as {verdict.settled_as}")):
-        found = _in_doubt(world, sync, lease)
-        if unknown := [batch for batch in verdict.batches if batch not in found]:
-            listed = ", ".join(found) or "none"
-            message = f"{', '.join(unknown)} is not in doubt; the batches in doubt are: {listed}."
-            raise ConfigError([Fault("", sync.name, "--batch", message)])
-        chosen = {name: batch for name, batch in found.items() if not verdict.batches or name in verdict.batches}
+        chosen = _chosen(verdict, _in_doubt(world, sync, lease))
         _settle(world, lease, sync, verdict, chosen)
     return Resolved(sync.name, verdict.settled_as, {name: len(batch.keys) for name, batch in chosen.items()})
+
+
+def _chosen(verdict: Verdict, found: dict[str, Batch]) -> dict[str, Batch]:
+    """The batches that the verdict is about. Raises ``ConfigError`` for one that is not in doubt."""
+    if unknown := [batch for batch in verdict.batches if batch not in found]:
+        listed = ", ".join(found) or "none"
+        message = f"{', '.join(unknown)} is not in doubt; the batches in doubt are: {listed}."
+        raise ConfigError([Fault("", verdict.sync_name, "--batch", message)])
+    return {name: batch for name, batch in found.items() if not verdict.batches or name in verdict.batches}
 
 
 def _event_sync(world: World, verdict: Verdict) -> Sync:

@@ -15,11 +15,14 @@ from typing import Any
 
 import duckdb
 import pytest
+import requests
 
 from sync.edges.warehouse import Warehouse
 from sync.errors import WarehouseError
+from sync.run.commands import run
+from sync.run.prepare import Request
 from tests.integration.harness import PACKAGE, Project
-from tests.integration.in_process import StillClock, command_here
+from tests.integration.in_process import StillClock, command_here, manner_of, world_of
 from tests.integration.stand_in import LOG_EVENT, StandIn
 
 LEDGERS = ("run_log", "batch_log", "changelog", "reject_log", "drift_log")
@@ -66,6 +69,32 @@ def test_check_looks_at_everything_and_sends_no_data(shop: Project, arrived: Sta
     found = json.loads(shop.command("check", "--json", "--select", "shop_*").stdout)
     assert (found["command"], found["exit_code"]) == ("check", 0)
     assert [one["sync"] for one in found["syncs"]] == ["shop_views", "shop_visits"]
+
+
+def test_check_sees_that_a_segment_which_the_ledgers_know_is_gone(shop: Project, arrived: StandIn) -> None:
+    assert shop.command("run").returncode == 0
+    requests.post(f"{arrived.url}/sandbox/reset", timeout=60).raise_for_status()
+    finished = shop.command("check")
+    assert finished.returncode == 2
+    assert "segment 'people' is gone from Statsig, but the ledgers know 2 members" in finished.stderr
+
+
+def test_flags_and_keys_that_would_count_for_nothing_are_faults(shop: Project) -> None:
+    errors = shop.run("--allow-removals", "shop_visits", "--allow-new-keys", "people", expect=2)["errors"]
+    assert "--allow-removals: 'shop_visits' names no mirror. The mirrors are: people." in errors[0]
+    named = "--allow-new-keys: 'people' names no event sync. The event syncs are: shop_views, shop_visits."
+    assert named in errors[1]
+    guarded = {"object": "segment", "segment_id": "guarded", "mode": "add", "guard": {"max_removals": 1}}
+    shop.sync("guarded", "people", guarded)
+    (error,) = shop.run(expect=2)["errors"]
+    assert "guard: counts for mode: mirror only, but mode is add; take it out." in error
+
+
+def test_a_connection_that_fails_names_the_host(shop: Project) -> None:
+    url = "http://127.0.0.1:9"
+    finished = shop.command("run", "--max-attempts", "1", STATSIG_EVENTS_URL=url)
+    assert finished.returncode == 1
+    assert "o connection could be made, or it was lost at once (127.0.0.1:9) after 1 attempt(s)" in finished.stdout
 
 
 def test_plan_says_what_run_would_send_and_writes_nothing_anywhere(shop: Project, arrived: StandIn) -> None:
@@ -601,6 +630,15 @@ def test_a_locked_warehouse_is_waited_for_and_then_named(project: Project, holde
     assert 60 <= clock.elapsed < 61
     for part in (path, "held by another process", "close the program"):
         assert part in str(found.value)
+
+
+def test_a_run_waits_once_for_a_locked_warehouse(project: Project, holder: subprocess.Popen[str]) -> None:
+    project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
+    clock = StillClock()
+    with pytest.raises(WarehouseError, match="held by another process"):
+        run(world_of(project, clock), Request(gate="off"), manner_of())
+    let_go(holder)
+    assert 60 <= clock.elapsed < 61
 
 
 class _ReleasingClock(StillClock):

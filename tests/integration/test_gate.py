@@ -277,3 +277,38 @@ def test_ledgers_that_dbt_makes_anew_at_each_build_are_refused(project: Project,
     assert "is a table, but has to be a view" in errors[0]
     assert "is a table, but has to be a ledger. Write +materialized below your project's own name" in errors[1]
     assert arrived.events() == []
+
+
+def test_every_refusal_is_a_message_of_its_own_and_the_syncs_that_nothing_refuses_are_named(
+    project: Project, arrived: StandIn
+) -> None:
+    for name in ("good", "bad", "worse"):
+        project.table(name, "select 1 as order_id, 'ann' as user_id")
+        project.sync(name, name, {"object": "events", "unique_key": "order_id", "event_name": "order"})
+    for name in ("bad", "worse"):
+        project.test(f"{name}_is_unique", name, "fail")
+    errors = project.run(expect=3)["errors"]
+    assert [error.split(":")[0] for error in errors[:2]] == ["bad", "worse"]
+    assert errors[2:] == ["Nothing was sent, also not for good; --keep-going runs what nothing refuses."]
+    assert arrived.events() == []
+    plan = project.command("plan", "--select", "bad")
+    assert plan.returncode == 3
+    assert "Nothing to send." not in plan.stdout
+
+
+@pytest.mark.parametrize("more", [(), ("--keep-going",)], ids=["alone", "keep-going"])
+def test_a_refused_run_is_aborted_and_says_by_what(project: Project, arrived: StandIn, more: tuple[str, ...]) -> None:
+    arrived.put_segment("people", "ann", "bob")
+    project.table("people", "select 'ann' as user_id where false")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
+    project.table("orders", "select 1 as order_id, 'ann' as user_id")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
+    project.run(*more, expect=3)
+    ended = {
+        name: (state, message)
+        for name, state, message in project.rows("select sync_name, state, message from statsig_sync_runs")
+    }
+    assert ended["people"][0] == "aborted"
+    assert "the audience is empty" in ended["people"][1]
+    stopped = ("aborted", "the run was stopped by another sync of it: people")
+    assert ended["orders"] == (("finished", None) if more else stopped)

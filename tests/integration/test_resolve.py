@@ -36,8 +36,15 @@ def unsettled(project: Project) -> list[str]:
 
 def test_held_events_are_listed_and_not_sent_again_until_somebody_decides(in_doubt: Project, arrived: StandIn) -> None:
     assert unsettled(in_doubt) == ["1", "2"]
-    in_doubt.run()
+    for _ in range(2):
+        plan = in_doubt.run()["plan"]
+        assert plan["syncs"][0]["in_doubt"] == 2
+        (warning,) = plan["warnings"]
+        assert "2 event(s) of earlier runs are in doubt" in warning
+        assert "statsig-sync resolve orders --as sent" in warning
     assert len(arrived.events()) == 2
+    resolve(in_doubt, "--as", "sent")
+    assert in_doubt.run()["plan"]["warnings"] == []
 
 
 def test_events_resolved_as_sent_are_never_sent_again(in_doubt: Project, arrived: StandIn) -> None:
@@ -76,6 +83,7 @@ def test_one_batch_can_be_resolved_by_its_id_and_an_unknown_one_is_refused(in_do
     ((batch_id,),) = in_doubt.rows("select distinct batch_id from statsig_unsettled")
     assert batch_id in resolve(in_doubt, "--as", "sent", "--batch", "nonsense", expect=2)["errors"][0]
     assert unsettled(in_doubt) == ["1", "2"]
+    assert in_doubt.rows("select count(*) from statsig_run_log where message like '%nonsense%'") == [(0,)]
     assert resolve(in_doubt, "--as", "sent", "--batch", batch_id)["batches"] == {batch_id: 2}
 
 
