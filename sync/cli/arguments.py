@@ -194,10 +194,12 @@ def _verify(command: argparse.ArgumentParser) -> None:
     _allow_removals(command)
     _patience(command)
     _lease(command)
-    command.add_argument(
+    # Counts do not tell which ids a repair would add and remove.
+    either = command.add_mutually_exclusive_group()
+    either.add_argument(
         "--counts-only", action="store_true", help="compare only how many ids there are, with one request per segment"
     )
-    command.add_argument(
+    either.add_argument(
         "--repair", action="store_true", help="make the lists what the ledgers say, as far as the sync's mode goes"
     )
 

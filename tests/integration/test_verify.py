@@ -142,6 +142,12 @@ def test_verify_says_in_words_how_a_list_differs_and_what_a_repair_did(project: 
     ]
 
 
+def test_counts_cannot_be_repaired(project: Project) -> None:
+    refused = command_here(project, "verify", "--counts-only", "--repair")
+    assert refused.returncode == 2
+    assert "argument --repair: not allowed with argument --counts-only" in refused.stderr
+
+
 def test_verify_without_a_key_names_the_variable(project: Project, arrived: StandIn) -> None:
     synced(project, arrived, "mirror", "ann", "bob")
     finished = command_here(project, "verify", STATSIG_CONSOLE_API_KEY=None)
