@@ -15,7 +15,7 @@ _EPILOG = """exit codes:
   0  done, or nothing to do (rows that were refused before sending are warnings)
   1  something could not be delivered; a list is not as it should be (verify); with --fail-on-rejects: new rejected rows
   2  wrong usage or configuration; nothing was sent
-  3  the gate, a guard or another run refused; nothing was sent (of the refused syncs, with --keep-going)
+  3  the gate, a guard or another run refused; nothing was sent (of the refused syncs, with --keep-going or --repair)
 """
 
 

@@ -51,9 +51,13 @@ def _report_error(options: argparse.Namespace, error: Exception, code: int) -> i
     if options.json:
         _print_json(options, code, {"errors": faults})
     else:
-        for fault in faults:
-            print(f"error: {fault}", file=sys.stderr)
+        _print_errors(faults)
     return code
+
+
+def _print_errors(errors: Sequence[str]) -> None:
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
 
 
 def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never) -> Any:
@@ -154,12 +158,17 @@ def _verify(options: argparse.Namespace) -> int:
 
     request = VerifyRequest(options.select, options.counts_only, options.repair, options.allow_removals)
     stop = _Stop()
-    verified = verify(_world(options, stop), request, _manner(options, stop))
-    code = 0 if all(one.is_right for one in verified) else 1
+    found = verify(_world(options, stop), request, _manner(options, stop))
+    code = printing.verified_exit_code(found)
+    errors = printing.verified_errors(found)
     if options.json:
-        _print_json(options, code, {"segments": [asdict(one) for one in verified]})
+        segments = [asdict(one) for one in found.segments]
+        _print_json(options, code, {"segments": segments, "notes": list(found.notes), "errors": errors})
     else:
-        printing.print_verified(verified)
+        printing.print_verified(found)
+        # So that the errors come last also where both streams go to one place.
+        sys.stdout.flush()
+        _print_errors(errors)
     return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,7 +11,7 @@ from sync.run.apply import Observer, SyncResult
 from sync.run.commands import RunReport
 
 if TYPE_CHECKING:
-    from sync.run.verify import Verified
+    from sync.run.verify import Verification, Verified
 
 
 def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
@@ -22,6 +21,18 @@ def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
     if fail_on_rejects and any(result.rows_rejected for result in report.results):
         return 1
     return 3 if report.plan.refusals else 0
+
+
+def verified_exit_code(found: Verification) -> int:
+    """The exit code of ``verify``; as in a run, what is not right comes before what was refused."""
+    if found.errors or found.unrepaired:
+        return 1
+    return 3 if found.refusals else 0
+
+
+def verified_errors(found: Verification) -> list[str]:
+    """What kept segments from being compared or repaired."""
+    return [*found.errors, *(f"{refusal.sync_name}: {refusal.message}" for refusal in found.refusals)]
 
 
 def report_summary(report: RunReport) -> dict[str, Any]:
@@ -133,14 +144,19 @@ def _result_line(result: SyncResult) -> str:
     return ", ".join(parts) + message
 
 
-def print_verified(verified: Sequence[Verified]) -> None:
-    """How the lists in Statsig differ from the ledgers."""
-    for one in verified:
+def print_verified(found: Verification) -> None:
+    """How the lists in Statsig differ from the ledgers, and what to do about it."""
+    for one in found.segments:
         print(f"{one.sync_name}: segment {one.segment_id}: {_difference(one)}")
         if one.samples:
             print(f"  such as {printable(', '.join(one.samples))}; all of them are in statsig_drift_log")
         if one.repair is not None:
             print(f"  repair: {_result_line(one.repair)}")
+    for note in found.notes:
+        print(f"note: {note}")
+    # Counts do not tell what a repair would do.
+    if names := [one.sync_name for one in found.unrepaired if one.missing is not None]:
+        print(f"A run does not mend this; statsig-sync verify --repair --select {' '.join(names)} does.")
 
 
 def _difference(one: Verified) -> str:

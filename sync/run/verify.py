@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from sync.core import guards, ledger, preflight
 from sync.core.clock import Clock
 from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
-from sync.core.plan import Plan, SegmentFacts
+from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
 from sync.core.segments import IN
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, Fault
+from sync.errors import ConfigError, DeliveryError, Fault, StatsigSyncError
 from sync.run.apply import Applier, SyncResult
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import check_relations, earlier_requests, gather_segment, source
-from sync.run.lease import Lease
+from sync.run.lease import Lease, own_message
 from sync.run.members import read_members
-from sync.run.prepare import refuse
 from sync.run.world import World, all_syncs, choose, named
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import partners
@@ -43,7 +42,7 @@ class Verified:
     """A segment that was compared: how many ids the ledgers and Statsig have, and how they differ.
 
     Where only counts were compared, ``missing`` and ``extra`` are None. ``repair`` is what became of the
-    repair, where one was asked for and needed.
+    repair, where one was asked for, needed and not refused.
     """
 
     sync_name: str
@@ -63,6 +62,26 @@ class Verified:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What ``verify`` found: the segments that were compared, and what kept others from it.
+
+    ``notes`` tell of segments that no run has made yet; ``errors`` of those that could not be compared;
+    ``refusals`` of repairs that a guard refuses.
+    """
+
+    segments: tuple[Verified, ...]
+    notes: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def unrepaired(self) -> tuple[Verified, ...]:
+        """The segments that are not right, and whose repair no guard has refused."""
+        refused = {refusal.sync_name for refusal in self.refusals}
+        return tuple(one for one in self.segments if not one.is_right and one.sync_name not in refused)
+
+
+@dataclass(frozen=True)
 class _Compared:
     facts: SegmentFacts
     listed: pl.Series | None
@@ -70,11 +89,79 @@ class _Compared:
     drift: Drift | None
 
 
-def verify(world: World, request: VerifyRequest, manner: Manner) -> tuple[Verified, ...]:
+class _OvertakenError(DeliveryError):
+    """Another run has gone on: what was read is old, of every segment."""
+
+
+@dataclass
+class _Comparison:
+    """Compares segment after segment; what is wrong with one does not keep the others from it.
+
+    ``problems`` holds the syncs whose segment could not be compared, each with why.
+    """
+
+    consoles: Consoles
+    clock: Clock
+    counts_only: bool
+    compared: list[_Compared] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[tuple[Sync, StatsigSyncError]] = field(default_factory=list)
+
+    def compare(self, segments: Sequence[SegmentFacts]) -> None:
+        """Compares these. Raises ``ConfigError`` where a key is refused: nothing is compared then."""
+        looked_up = self._look_up(segments)
+        for facts in segments:
+            if facts.sync.name in looked_up:
+                with self._noting_problems(facts):
+                    self._compare(facts, looked_up[facts.sync.name])
+
+    def _look_up(self, segments: Sequence[SegmentFacts]) -> dict[str, LookedUp]:
+        found: dict[str, LookedUp] = {}
+        for facts in segments:
+            self.consoles.heartbeat()
+            with self._noting_problems(facts):
+                found[facts.sync.name] = look_up_segment(facts.sync, facts.config, self.consoles)
+        faults = [
+            fault
+            for facts in segments
+            if facts.sync.name in found
+            and (fault := found[facts.sync.name].fault)
+            and fault != segment_fault(facts.sync, fault.message)
+        ]
+        if faults:
+            # Of the key, so of every segment that is read with it.
+            raise ConfigError(list(dict.fromkeys(faults)))
+        return found
+
+    @contextmanager
+    def _noting_problems(self, facts: SegmentFacts) -> Iterator[None]:
+        try:
+            yield
+        except _OvertakenError:
+            raise
+        except (ConfigError, DeliveryError) as error:
+            self.problems.append((facts.sync, error))
+
+    def _compare(self, facts: SegmentFacts, looked_up: LookedUp) -> None:
+        if looked_up.is_missing and not facts.is_known and looked_up.fault is None:
+            segment_id = facts.config.segment_id
+            self.notes.append(f"{facts.sync.name}: segment '{segment_id}' is not in Statsig yet; run creates it.")
+            return
+        if fault := _fault(facts, looked_up):
+            raise ConfigError([fault])
+        listed = None if self.counts_only else read_members(facts.sync, self.consoles, self.clock)
+        count = looked_up.count if listed is None else len(listed)
+        if count and not facts.is_known:
+            raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
+        found = None if listed is None else drift(facts.membership, listed)
+        self.compared.append(_Compared(facts, listed, count, found))
+
+
+def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification:
     """Compares each selected segment; the drift is in the drift ledger when this returns.
 
-    Raises ``RefusedError`` where a guard refuses a repair, or another run holds a sync; ``ConfigError`` and
-    ``DeliveryError`` where a segment cannot be read.
+    What is wrong with a segment, or refused, stands in what it returns. Raises ``ConfigError`` where nothing
+    can be compared, as with a key that Statsig refuses, and ``RefusedError`` where another run holds a sync.
     """
     syncs = _segment_syncs(world, request)
     if faults := key_faults(syncs, world.environment, all_syncs(world.graph)):
@@ -82,19 +169,34 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> tuple[Verifi
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     with ExitStack() as stack:
         stack.enter_context(lease.held(syncs, ("finished", "verify")))
-        consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
+        consoles = Consoles(world, manner.patience, stack, lambda: _give_sign_of_life(lease))
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
-        compared = _compare(world, syncs, consoles, request.counts_only)
-        _log(world, lease, compared)
-        repairs = _repair(applier, request, manner, compared) if request.repair else {}
-    return tuple(_verified(one, repairs.get(one.facts.sync.name)) for one in compared)
+        found = _Comparison(consoles, world.clock, request.counts_only)
+        found.compare(_gather(world, syncs, consoles))
+        _log(world, lease, found)
+        plans = _repairs(world, request, found.compared)
+        refusals = guards.removal_refusals(plans, _allowed(world, request))
+        results = _apply(applier, plans, refusals, manner)
+    return Verification(
+        tuple(_verified(one, results.get(one.facts.sync.name)) for one in found.compared),
+        tuple(found.notes),
+        tuple(dict.fromkeys(str(problem) for _, problem in found.problems)),
+        tuple(refusals),
+    )
+
+
+def _give_sign_of_life(lease: Lease) -> None:
+    try:
+        lease.heartbeat()
+    except DeliveryError as error:
+        raise _OvertakenError(str(error)) from error
 
 
 def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
     """The selected segment syncs; of two that share a segment, the one that adds."""
     everything = all_syncs(world.graph)
     chosen = choose(everything, request.select, "--select")
-    named(everything, request.allow_removals, "--allow-removals")
+    _allowed(world, request)
     segments = [sync for sync in chosen if isinstance(sync.config, SegmentConfig)]
     if not segments:
         raise ConfigError([Fault("", "", "--select", "names no segment sync; events cannot be read back.")])
@@ -106,73 +208,76 @@ def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
     )
 
 
-def _compare(world: World, syncs: Sequence[Sync], consoles: Consoles, counts_only: bool) -> list[_Compared]:
+def _allowed(world: World, request: VerifyRequest) -> Collection[str]:
+    """The syncs whose removals the command line allows. Raises ``ConfigError`` where a name is not one."""
+    return named(all_syncs(world.graph), request.allow_removals, "--allow-removals")
+
+
+def _gather(world: World, syncs: Sequence[Sync], consoles: Consoles) -> list[SegmentFacts]:
     with world.warehouse.reading() as session:
         columns = check_relations(world, syncs, session)
         sources = [source(world, sync, columns[sync.name]) for sync in syncs]
         consoles.earlier_requests = earlier_requests(world, sources, session)
-        facts = [gather_segment(world, one, session) for one in sources]
-    return [_compare_one(one, consoles, world.clock, counts_only) for one in facts]
-
-
-def _compare_one(facts: SegmentFacts, consoles: Consoles, clock: Clock, counts_only: bool) -> _Compared:
-    looked_up = look_up_segment(facts.sync, facts.config, consoles)
-    if fault := _fault(facts, looked_up):
-        raise ConfigError([fault])
-    listed = None if counts_only else read_members(facts.sync, consoles, clock)
-    count = looked_up.count if listed is None else len(listed)
-    if count and not facts.is_known:
-        raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
-    return _Compared(facts, listed, count, None if listed is None else drift(facts.membership, listed))
+        return [gather_segment(world, one, session) for one in sources]
 
 
 def _fault(facts: SegmentFacts, looked_up: LookedUp) -> Fault | None:
     """What is wrong with the segment in Statsig; None where it can be compared."""
     if looked_up.is_missing and facts.is_known:
-        return segment_fault(facts.sync, preflight.vanished(facts.config, facts.membership.height))
-    if looked_up.fault is not None:
-        return looked_up.fault
-    if looked_up.is_missing:
-        return segment_fault(facts.sync, f"segment '{facts.config.segment_id}' is not in Statsig yet; run creates it.")
-    return None
+        return segment_fault(facts.sync, preflight.vanished(facts.config, _members(facts)))
+    return looked_up.fault
 
 
-def _log(world: World, lease: Lease, compared: Sequence[_Compared]) -> None:
+def _members(facts: SegmentFacts) -> int:
+    return facts.membership.filter(pl.col("status") == IN).height
+
+
+def _log(world: World, lease: Lease, found: _Comparison) -> None:
+    """Writes the drift down, and gives back the syncs that could not be compared, each with why."""
     now = world.clock.now()
     with world.warehouse.writing() as session:
-        for one in compared:
+        for one in found.compared:
             if one.drift is not None:
                 run = lease.identity(one.facts.sync)
                 for kind, ids in ((MISSING, one.drift.missing), (EXTRA, one.drift.extra)):
                     session.append(world.ledgers[ledger.DRIFT_LOG], ledger.drift(run, ids, kind, now))
+        for sync, problem in found.problems:
+            lease.end(session, lease.identity(sync), "failed", {"message": own_message(sync.name, problem)})
 
 
-def _repair(
-    applier: Applier, request: VerifyRequest, manner: Manner, compared: Sequence[_Compared]
-) -> dict[str, SyncResult]:
-    allowed = named(all_syncs(applier.world.graph), request.allow_removals, "--allow-removals")
-    plans = [
+def _repairs(world: World, request: VerifyRequest, compared: Sequence[_Compared]) -> list[SegmentPlan]:
+    """What makes the lists right, where that is asked for."""
+    if not request.repair:
+        return []
+    allowed = _allowed(world, request)
+    return [
         guards.overridden(repair(one.facts, one.drift, one.listed), allowed)
         for one in compared
         if one.drift is not None and one.listed is not None and one.drift.count
     ]
-    if refusals := guards.removal_refusals(plans, allowed):
-        refuse(refusals)
-    results = applier.apply(Plan(tuple(plans)), manner.should_stop, manner.observer)
+
+
+def _apply(
+    applier: Applier, plans: Sequence[SegmentPlan], refusals: Sequence[Refusal], manner: Manner
+) -> dict[str, SyncResult]:
+    """Repairs what is not refused; returns what became of it, by the sync's name."""
+    refused = {refusal.sync_name for refusal in refusals}
+    applier.lease.refuse(refusals)
+    plan = Plan(tuple(one for one in plans if one.sync.name not in refused))
+    results = applier.apply(plan, manner.should_stop, manner.observer)
     return {result.sync_name: result for result in results}
 
 
 def _verified(one: _Compared, repaired: SyncResult | None) -> Verified:
-    known = one.facts.membership.filter(pl.col("status") == IN).height
-    has_drift = bool(one.drift.count) if one.drift is not None else not count_fits(one.facts.membership, one.count)
+    found = one.drift
     return Verified(
         one.facts.sync.name,
         one.facts.config.segment_id,
-        known,
+        _members(one.facts),
         one.count,
-        len(one.drift.missing) if one.drift is not None else None,
-        len(one.drift.extra) if one.drift is not None else None,
-        (*one.drift.missing.head(3), *one.drift.extra.head(3)) if one.drift is not None else (),
-        has_drift,
+        len(found.missing) if found is not None else None,
+        len(found.extra) if found is not None else None,
+        (*found.missing.head(3), *found.extra.head(3)) if found is not None else (),
+        bool(found.count) if found is not None else not count_fits(one.facts.membership, one.count),
         repaired,
     )

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import requests
 
+from sync.errors import DeliveryError
+from sync.run.verify import VerifyRequest
+from sync.run.verify import verify as compare
 from tests.integration.harness import Project
-from tests.integration.in_process import command_here, run_here
-from tests.integration.stand_in import StandIn
+from tests.integration.in_process import StillClock, command_here, manner_of, run_here, run_still, world_of
+from tests.integration.stand_in import REMOVE_IDS, StandIn, rule
+
+
+@dataclass
+class OtherRunClock(StillClock):
+    """Lets something else happen while someone waits for long."""
+
+    meanwhile: Callable[[], object] = lambda: None
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if seconds > 100:
+            self.meanwhile()
 
 
 def synced(project: Project, arrived: StandIn, mode: str, *ids: str) -> None:
@@ -19,6 +36,26 @@ def synced(project: Project, arrived: StandIn, mode: str, *ids: str) -> None:
     project.table("people", f"select unnest({list(ids)}::varchar[]) as user_id")
     project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": mode})
     project.run()
+
+
+def mirror_of(project: Project, name: str, *ids: str, **more: object) -> None:
+    """A sync that mirrors these ids into the segment of its own name."""
+    project.table(name, f"select unnest({list(ids)}::varchar[]) as user_id")
+    project.sync(name, name, {"object": "segment", "segment_id": name, "mode": "mirror", **more})
+
+
+def several_lists(project: Project, arrived: StandIn, *names: str) -> None:
+    """Segments of these names, each of which a mirror has filled with one id."""
+    for name in names:
+        arrived.put_segment(name)
+        mirror_of(project, name, "ann")
+    run_here(project)
+
+
+def last_states(project: Project) -> dict[str, str]:
+    """The state of each sync's last run."""
+    query = "select sync_name, arg_max(state, started_at) from statsig_sync_runs group by sync_name"
+    return dict(project.rows(query))
 
 
 def verify(project: Project, *arguments: str, expect: int = 0) -> Any:
@@ -98,7 +135,7 @@ def test_a_list_that_the_ledgers_do_not_know_is_not_compared_and_keeps_its_membe
     project.sync("people", "people", meta)
     for flags in ((), ("--repair",), ("--counts-only",)):
         finished = command_here(project, "verify", *flags)
-        assert finished.returncode == 2, finished.stdout
+        assert finished.returncode == 1, finished.stdout
         assert "the ledgers know nothing of it yet" in finished.stderr
         assert "Run statsig-sync run first" in finished.stderr
     assert arrived.ids("people") == {"ann", "eve"}
@@ -116,22 +153,147 @@ def test_an_empty_list_that_the_ledgers_do_not_know_is_as_it_should_be(project: 
         assert command_here(project, "verify", *flags).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [({}, "set create_if_missing: true"), ({"create_if_missing": True}, "is not in Statsig yet; run creates it")],
-)
-def test_a_segment_that_is_not_there_yet_is_not_compared(project: Project, more: dict[str, Any], said: str) -> None:
-    project.table("people", "select 'ann' as user_id")
-    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror", **more})
+def test_a_segment_that_no_run_makes_is_an_error(project: Project) -> None:
+    mirror_of(project, "people", "ann")
     finished = command_here(project, "verify", "--repair")
-    assert (finished.returncode, said in finished.stderr) == (2, True), finished.stderr
+    assert (finished.returncode, "set create_if_missing: true" in finished.stderr) == (1, True), finished.stderr
+
+
+def test_a_segment_that_no_run_has_made_yet_is_a_note_and_the_others_are_compared(
+    project: Project, arrived: StandIn
+) -> None:
+    synced(project, arrived, "mirror", "ann")
+    mirror_of(project, "newlist", "ann", create_if_missing=True)
+    for flags in ((), ("--repair",), ("--counts-only",)):
+        finished = command_here(project, "verify", *flags)
+        assert (finished.returncode, finished.stderr) == (0, "")
+        assert finished.stdout.splitlines() == [
+            "people: segment people: as it should be, 1 ids",
+            "note: newlist: segment 'newlist' is not in Statsig yet; run creates it.",
+        ]
+    assert set(arrived.segments()) == {"people"}
+
+
+def test_every_segment_is_compared_and_every_fault_is_told(project: Project, arrived: StandIn) -> None:
+    several_lists(project, arrived, "first", "second", "third", "fourth", "fifth")
+    mirror_of(project, "first", "ann", segment_id="gone", create_if_missing=True)
+    mirror_of(project, "fourth", "ann", segment_id="another_gone")
+    arrived.put_segment("second", "ann", "mallory")
+    arrived.put_segment("third", "ann", type="analysis_list")
+    finished = command_here(project, "verify")
+    assert finished.returncode == 1
+    assert finished.stdout.splitlines() == [
+        "fifth: segment fifth: as it should be, 1 ids",
+        "second: segment second: 0 missing, 1 extra",
+        "  such as mallory; all of them are in statsig_drift_log",
+        "note: first: segment 'gone' is not in Statsig yet; run creates it.",
+        "A run does not mend this; statsig-sync verify --repair --select second does.",
+    ]
+    errors = finished.stderr.splitlines()
+    assert [("exposure fourth:" in one, "exposure third:" in one) for one in errors] == [(True, False), (False, True)]
+    assert drift(project) == {("mallory", "extra")}
+    assert last_states(project) == {
+        "fifth": "finished",
+        "first": "finished",
+        "fourth": "failed",
+        "second": "finished",
+        "third": "failed",
+    }
+
+
+def test_several_lists_that_are_gone_are_all_told(project: Project, arrived: StandIn) -> None:
+    several_lists(project, arrived, "first", "second")
+    requests.post(f"{arrived.url}/sandbox/reset", timeout=60).raise_for_status()
+    report = verify(project, expect=1)
+    assert [one.split("segment_id: ")[1].split(" is gone")[0] for one in report["errors"]] == [
+        "segment 'first'",
+        "segment 'second'",
+    ]
+
+
+def test_a_list_that_cannot_be_read_does_not_hide_the_others(project: Project, arrived: StandIn) -> None:
+    several_lists(project, arrived, "first", "second", "third")
+    calls = ("GET */first/id_list", "GET */second")
+    arrived.faults(*(rule("status", call=call, status=400, count=None) for call in calls))
+    report = verify(project, expect=1)
+    assert [one["sync_name"] for one in report["segments"]] == ["third"]
+    assert [one.split(": HTTP")[0] for one in report["errors"]] == [
+        "second: segment 'second' could not be looked up",
+        "first: the members of segment 'first' could not be read",
+    ]
+
+
+def test_a_key_that_statsig_refuses_stops_verify_before_anything_is_compared(
+    project: Project, arrived: StandIn
+) -> None:
+    several_lists(project, arrived, "first", "second")
+    arrived.put_segment("second", "ann", "mallory")
+    arrived.fault("status", call="GET */first", status=401)
+    finished = command_here(project, "verify")
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "STATSIG_CONSOLE_API_KEY: Statsig does not accept the key" in finished.stderr
+    assert drift(project) == set()
+
+
+def test_a_repair_that_the_guard_refuses_hides_no_drift_and_keeps_no_other_list_from_its_repair(
+    project: Project, arrived: StandIn
+) -> None:
+    several_lists(project, arrived, "first", "second")
+    arrived.put_segment("first", "ann", *(f"stranger{number:03}" for number in range(150)))
+    arrived.put_segment("second", "mallory")
+    finished = command_here(project, "verify", "--repair")
+    assert finished.returncode == 3
+    assert finished.stdout.splitlines() == [
+        "first: segment first: 0 missing, 150 extra",
+        "  such as stranger000, stranger001, stranger002; all of them are in statsig_drift_log",
+        "second: segment second: 1 missing, 1 extra",
+        "  such as ann, mallory; all of them are in statsig_drift_log",
+        "  repair: second: finished, 2 of 2 delivered",
+    ]
+    assert finished.stderr.splitlines()[-1].startswith("error: first: the mirror would remove 150 of 151 members")
+    assert (len(arrived.ids("first")), arrived.ids("second")) == (151, {"ann"})
+    assert last_states(project) == {"first": "aborted", "second": "finished"}
+
+
+def test_a_repair_that_failed_comes_before_one_that_was_refused(project: Project, arrived: StandIn) -> None:
+    several_lists(project, arrived, "first", "second")
+    arrived.put_segment("first", "ann", *(f"stranger{number}" for number in range(150)))
+    arrived.put_segment("second", "mallory")
+    arrived.fault("status", call=REMOVE_IDS, status=401, count=None)
+    finished = command_here(project, "verify", "--repair")
+    assert finished.returncode == 1
+    assert finished.stdout.splitlines()[-1].endswith("verify --repair --select second does.")
+    assert "error: first: the mirror would remove" in finished.stderr
+
+
+def test_counts_cannot_be_repaired(project: Project) -> None:
+    refused = command_here(project, "verify", "--counts-only", "--repair")
+    assert refused.returncode == 2
+    assert "argument --repair: not allowed with argument --counts-only" in refused.stderr
+
+
+def test_verify_that_another_run_has_overtaken_while_it_read_writes_nothing_down(
+    project: Project, arrived: StandIn
+) -> None:
+    several_lists(project, arrived, "first", "second")
+    arrived.put_segment("first", "mallory")
+    arrived.fault("status", call="GET */first/id_list", status=429, retry_after=200)
+    clock = OtherRunClock(meanwhile=lambda: run_still(project, clock))
+    with pytest.raises(DeliveryError, match="went on meanwhile"):
+        compare(world_of(project, clock), VerifyRequest(repair=True), manner_of(lease_seconds=100))
+    assert drift(project) == set()
+    assert arrived.ids("first") == {"mallory"}
 
 
 def test_verify_says_in_words_how_a_list_differs_and_what_a_repair_did(project: Project, arrived: StandIn) -> None:
     synced(project, arrived, "mirror", "ann", "bob", "cid")
     assert "people: segment people: as it should be, 3 ids" in command_here(project, "verify").stdout
     arrived.put_segment("people", "ann", "bob", "mallory", "trudy")
+    compared = command_here(project, "verify")
+    advice = "A run does not mend this; statsig-sync verify --repair --select people does."
+    assert compared.stdout.splitlines()[-1] == advice
     counted = command_here(project, "verify", "--counts-only")
+    assert advice not in counted.stdout
     assert "4 ids in Statsig, 3 in the ledgers; run verify without --counts-only" in counted.stdout
     repaired = command_here(project, "verify", "--repair")
     assert repaired.returncode == 0, repaired.stderr
@@ -140,12 +302,6 @@ def test_verify_says_in_words_how_a_list_differs_and_what_a_repair_did(project: 
         "  such as cid, mallory, trudy; all of them are in statsig_drift_log",
         "  repair: people: finished, 3 of 3 delivered",
     ]
-
-
-def test_counts_cannot_be_repaired(project: Project) -> None:
-    refused = command_here(project, "verify", "--counts-only", "--repair")
-    assert refused.returncode == 2
-    assert "argument --repair: not allowed with argument --counts-only" in refused.stderr
 
 
 def test_verify_without_a_key_names_the_variable(project: Project, arrived: StandIn) -> None:
@@ -171,7 +327,8 @@ def test_a_segment_that_vanished_is_not_made_again_in_silence(project: Project, 
     assert "is gone from Statsig, but the ledgers know 2 members" in message
     assert "verify --repair" in message
     finished = command_here(project, "verify")
-    assert (finished.returncode, "is gone from Statsig" in finished.stderr) == (2, True)
+    said = "is gone from Statsig, but the ledgers know 2 members"
+    assert (finished.returncode, said in finished.stderr) == (1, True)
 
     arrived.put_segment("people")
     verify(project, "--repair")
