@@ -197,7 +197,7 @@ def _verify(command: argparse.ArgumentParser) -> None:
     # Counts do not tell which ids a repair would add and remove.
     either = command.add_mutually_exclusive_group()
     either.add_argument(
-        "--counts-only", action="store_true", help="compare only how many ids there are, with one request per segment"
+        "--counts-only", action="store_true", help="compare only how many ids there are, with one request per sync"
     )
     either.add_argument(
         "--repair", action="store_true", help="make the lists what the ledgers say, as far as the sync's mode goes"

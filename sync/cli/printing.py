@@ -160,11 +160,20 @@ def print_verified(found: Verification) -> None:
 
 
 def _difference(one: Verified) -> str:
-    if not one.has_drift:
-        return f"as it should be, {one.listed:,} ids"
     if one.missing is None:
-        return f"{one.listed:,} ids in Statsig, {one.known:,} in the ledgers; run verify without --counts-only"
-    return f"{one.missing:,} missing, {one.extra:,} extra"
+        return _difference_of_counts(one)
+    found = f"{one.missing:,} missing, {one.extra:,} extra" if one.has_drift else f"as it should be, {one.listed:,} ids"
+    others = f"; {one.others:,} other differences, which mode {one.mode} leaves alone" if one.others else ""
+    return found + others
+
+
+def _difference_of_counts(one: Verified) -> str:
+    counts = f"{one.listed:,} ids in Statsig, {one.known:,} in the ledgers"
+    if one.has_drift:
+        return f"{counts}; run verify without --counts-only"
+    if one.mode == "mirror":
+        return f"as it should be, {one.listed:,} ids"
+    return f"{counts}, which mode {one.mode} allows; who they are is told without --counts-only"
 
 
 class PlainObserver:

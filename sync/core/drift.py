@@ -14,61 +14,73 @@ MISSING, EXTRA = "missing", "extra"
 
 @dataclass(frozen=True)
 class Drift:
-    """The ids that the ledgers have and the list has not (``missing``), and the other way round (``extra``)."""
+    """The ids in which a list is not what a sync would keep, as far as its mode goes.
+
+    ``missing`` have to be in the list and are not, ``extra`` have to be out of it and are in. ``others`` counts
+    ids in which the list and the ledgers differ too, and which the mode leaves to whoever else fills the list.
+    """
 
     missing: pl.Series
     extra: pl.Series
+    others: int = 0
 
     @property
     def count(self) -> int:
-        """Ids in which the two differ."""
+        """Ids that a repair would change."""
         return len(self.missing) + len(self.extra)
 
 
-def drift(membership: pl.DataFrame, listed: pl.Series) -> Drift:
+def drift(mode: str, membership: pl.DataFrame, listed: pl.Series) -> Drift:
     """Compares the ledgers' membership (``id``, ``status``) with the ids of the list.
 
-    An uncertain id may be in the list or not: it is no drift either way.
+    A mirror answers for the whole list. ``add`` answers for the members that the ledgers know, not for who else
+    is in; ``remove`` for the ids that the ledgers know as taken out, not for who else is in or has gone. So of
+    two syncs that share a segment each finds its own half. An uncertain id may be in the list or not: it is no
+    drift either way.
     """
     actual = pl.DataFrame({"id": listed})
-    sure = membership.filter(pl.col("status") == IN).select("id")
-    possible = membership.filter(pl.col("status").is_in([IN, UNCERTAIN])).select("id")
-    missing = sure.join(actual, on="id", how="anti")["id"]
-    return Drift(missing.sort(), actual.join(possible, on="id", how="anti")["id"].sort())
+    possible = membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))
+    missing = _with_status(membership, IN).join(actual, on="id", how="anti")["id"].sort()
+    extra = actual.join(possible, on="id", how="anti")
+    nothing = missing.clear()
+    match mode:
+        case "mirror":
+            return Drift(missing, extra["id"].sort())
+        case "add":
+            return Drift(missing, nothing, extra.height)
+        case "remove":
+            back = extra.join(_with_status(membership, OUT), on="id", how="semi")["id"].sort()
+            return Drift(nothing, back, extra.height - len(back) + len(missing))
+        case _:
+            raise ValueError(f"no such mode: {mode!r}")
 
 
-def count_fits(membership: pl.DataFrame, count: int) -> bool:
-    """Whether a list of this many ids can be what the ledgers say."""
-    sure = membership.filter(pl.col("status") == IN).height
-    uncertain = membership.filter(pl.col("status") == UNCERTAIN).height
-    return sure <= count <= sure + uncertain
+def count_fits(mode: str, membership: pl.DataFrame, count: int) -> bool:
+    """Whether a list of this many ids can be without drift; who was put back, a count does not tell."""
+    sure, uncertain = (_with_status(membership, status).height for status in (IN, UNCERTAIN))
+    match mode:
+        case "mirror":
+            return sure <= count <= sure + uncertain
+        case "add":
+            return sure <= count
+        case _:
+            return True
 
 
 def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
-    """What makes the list right as far as the sync's mode may change it; the ledgers learn the rest.
+    """What makes the list right as far as the sync's mode goes.
 
-    A mirror adds what is missing and removes what is extra. ``add`` adds what is missing and takes what is
-    extra for members. ``remove`` removes again what it had removed, takes other extra ids for members, and
-    lets go of what is missing. The guard counts removals against the list as it is.
+    What is no drift is not written down either: ids that somebody else puts in and takes out again would be
+    taken for members that are missing. The guard counts removals against the list as it is.
     """
-    known_out = facts.membership.filter(pl.col("status") == OUT)["id"]
-    nothing = pl.Series("id", [], pl.String)
-    match facts.config.mode:
-        case "mirror":
-            change, adopted, released = Change(found.extra, found.missing), nothing, nothing
-        case "add":
-            change, adopted, released = Change(nothing, found.missing), found.extra, nothing
-        case _:
-            was_removed = found.extra.is_in(known_out.implode()) if len(known_out) else found.extra.is_null()
-            change = Change(found.extra.filter(was_removed), nothing)
-            adopted, released = found.extra.filter(~was_removed), found.missing
-    target = facts.membership.filter(pl.col("status") == IN)["id"]
     as_listed = replace(
         facts,
-        audience=target,
+        audience=_with_status(facts.membership, IN)["id"],
         rejects=(),
         membership=members(listed),
-        adopted=adopted,
-        released=released,
     )
-    return SegmentPlan(as_listed, change)
+    return SegmentPlan(as_listed, Change(found.extra, found.missing))
+
+
+def _with_status(membership: pl.DataFrame, status: str) -> pl.DataFrame:
+    return membership.filter(pl.col("status") == status).select("id")

@@ -24,7 +24,6 @@ from sync.run.lease import Lease, own_message
 from sync.run.members import read_members
 from sync.run.world import World, all_syncs, choose, named
 from sync.spec.model import SegmentConfig, Sync
-from sync.spec.parse import partners
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,19 @@ class VerifyRequest:
 class Verified:
     """A segment that was compared: how many ids the ledgers and Statsig have, and how they differ.
 
-    Where only counts were compared, ``missing`` and ``extra`` are None. ``repair`` is what became of the
-    repair, where one was asked for, needed and not refused.
+    ``others`` counts differences that the sync's mode leaves alone. Where only counts were compared,
+    ``missing``, ``extra`` and ``others`` are None. ``repair`` is what became of the repair, where one was asked
+    for, needed and not refused.
     """
 
     sync_name: str
     segment_id: str
+    mode: str
     known: int
     listed: int
     missing: int | None
     extra: int | None
+    others: int | None
     samples: tuple[str, ...]
     has_drift: bool
     repair: SyncResult | None = None
@@ -106,6 +108,7 @@ class _Comparison:
     compared: list[_Compared] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[tuple[Sync, StatsigSyncError]] = field(default_factory=list)
+    _lists: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
 
     def compare(self, segments: Sequence[SegmentFacts]) -> None:
         """Compares these. Raises ``ConfigError`` where a key is refused: nothing is compared then."""
@@ -149,12 +152,19 @@ class _Comparison:
             return
         if fault := _fault(facts, looked_up):
             raise ConfigError([fault])
-        listed = None if self.counts_only else read_members(facts.sync, self.consoles, self.clock)
+        listed = None if self.counts_only else self._listed(facts)
         count = looked_up.count if listed is None else len(listed)
         if count and not facts.is_known:
             raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
-        found = None if listed is None else drift(facts.membership, listed)
+        found = None if listed is None else drift(facts.config.mode, facts.membership, listed)
         self.compared.append(_Compared(facts, listed, count, found))
+
+    def _listed(self, facts: SegmentFacts) -> pl.Series:
+        """The ids of the list, which two syncs may share."""
+        segment = (facts.project, facts.config.segment_id)
+        if segment not in self._lists:
+            self._lists[segment] = read_members(facts.sync, self.consoles, self.clock)
+        return self._lists[segment]
 
 
 def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification:
@@ -193,19 +203,12 @@ def _give_sign_of_life(lease: Lease) -> None:
 
 
 def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
-    """The selected segment syncs; of two that share a segment, the one that adds."""
-    everything = all_syncs(world.graph)
-    chosen = choose(everything, request.select, "--select")
+    chosen = choose(all_syncs(world.graph), request.select, "--select")
     _allowed(world, request)
-    segments = [sync for sync in chosen if isinstance(sync.config, SegmentConfig)]
+    segments = tuple(sync for sync in chosen if isinstance(sync.config, SegmentConfig))
     if not segments:
         raise ConfigError([Fault("", "", "--select", "names no segment sync; events cannot be read back.")])
-    names = {sync.name for sync in segments}
-    return tuple(
-        sync
-        for sync in segments
-        if sync.config.mode != "remove" or not any(other.name in names for other in partners(sync, everything))
-    )
+    return segments
 
 
 def _allowed(world: World, request: VerifyRequest) -> Collection[str]:
@@ -246,15 +249,16 @@ def _log(world: World, lease: Lease, found: _Comparison) -> None:
 
 
 def _repairs(world: World, request: VerifyRequest, compared: Sequence[_Compared]) -> list[SegmentPlan]:
-    """What makes the lists right, where that is asked for."""
+    """What makes the lists right, where that is asked for; of a list with two syncs, removals go first."""
     if not request.repair:
         return []
     allowed = _allowed(world, request)
-    return [
+    plans = [
         guards.overridden(repair(one.facts, one.drift, one.listed), allowed)
         for one in compared
         if one.drift is not None and one.listed is not None and one.drift.count
     ]
+    return sorted(plans, key=lambda plan: plan.facts.config.mode != "remove")
 
 
 def _apply(
@@ -269,15 +273,17 @@ def _apply(
 
 
 def _verified(one: _Compared, repaired: SyncResult | None) -> Verified:
-    found = one.drift
+    mode, found = one.facts.config.mode, one.drift
     return Verified(
         one.facts.sync.name,
         one.facts.config.segment_id,
+        mode,
         _members(one.facts),
         one.count,
         len(found.missing) if found is not None else None,
         len(found.extra) if found is not None else None,
+        found.others if found is not None else None,
         (*found.missing.head(3), *found.extra.head(3)) if found is not None else (),
-        bool(found.count) if found is not None else not count_fits(one.facts.membership, one.count),
+        bool(found.count) if found is not None else not count_fits(mode, one.facts.membership, one.count),
         repaired,
     )

@@ -100,6 +100,7 @@ def test_repairing_an_add_sync_removes_nobody(project: Project, arrived: StandIn
     arrived.put_segment("people", "bob", "mallory")
     verify(project, "--repair")
     assert arrived.ids("people") == {"ann", "bob", "eve", "mallory"}
+    assert drift(project) == {("ann", "missing"), ("eve", "missing")}
     verify(project)
 
 
@@ -109,8 +110,55 @@ def test_repairing_a_remove_sync_removes_only_what_it_had_removed(project: Proje
     arrived.put_segment("people", "ann", "mallory")
     verify(project, "--repair")
     assert arrived.ids("people") == {"mallory"}
+    assert drift(project) == {("ann", "extra")}
     verify(project)
     assert project.run()["results"][0]["planned"] == 0
+
+
+@pytest.mark.parametrize(("mode", "ids"), [("add", {"ann", "eve"}), ("remove", {"eve"})])
+def test_what_others_put_in_is_told_but_is_no_drift_where_a_sync_only_adds_or_only_removes(
+    project: Project, arrived: StandIn, mode: str, ids: set[str]
+) -> None:
+    synced(project, arrived, mode, "ann")
+    arrived.put_segment("people", *ids, *(f"other{number}" for number in range(9)))
+    for flags in ((), ("--repair",)):
+        finished = command_here(project, "verify", *flags)
+        said = f"as it should be, {len(ids) + 9} ids; 9 other differences, which mode {mode} leaves alone"
+        assert (finished.returncode, finished.stdout) == (0, f"people: segment people: {said}\n")
+    counted = command_here(project, "verify", "--counts-only")
+    assert (counted.returncode, f"which mode {mode} allows" in counted.stdout) == (0, True)
+    assert drift(project) == set()
+
+
+def test_what_others_put_in_and_take_out_again_is_never_repaired(project: Project, arrived: StandIn) -> None:
+    synced(project, arrived, "add", "ann")
+    arrived.put_segment("people", "eve", "other")
+    assert verify(project, "--repair")["segments"][0]["others"] == 1
+    arrived.put_segment("people", "ann", "eve")
+    assert verify(project, "--repair")["segments"][0]["others"] == 0
+    assert arrived.ids("people") == {"ann", "eve"}
+
+
+def test_of_two_syncs_on_a_segment_each_finds_and_repairs_its_own_half(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("shared", "left", "eve")
+    for name, who in (("adds", "came"), ("removes", "left")):
+        project.table(name, f"select '{who}' as user_id")
+        project.sync(name, name, {"object": "segment", "segment_id": "shared", "mode": name.removesuffix("s")})
+    run_here(project)
+    assert arrived.ids("shared") == {"came", "eve"}
+    reading = "GET /console/v1/segments/shared/id_list"
+    before = len(arrived.requests(reading))
+    arrived.put_segment("shared", "left", "eve", "other")
+    found = {one["sync_name"]: one for one in verify(project, expect=1)["segments"]}
+    figures = {name: (one["missing"], one["extra"], one["others"]) for name, one in found.items()}
+    assert figures == {"adds": (1, 0, 2), "removes": (0, 1, 2)}
+    assert len(arrived.requests(reading)) == before + 1
+    assert drift(project) == {("came", "missing"), ("left", "extra")}
+
+    verify(project, "--repair")
+    assert arrived.ids("shared") == {"came", "eve", "other"}
+    verify(project)
+    assert [one["planned"] for one in run_here(project)["results"]] == [0, 0]
 
 
 def test_a_repair_that_would_remove_much_is_refused_by_the_guard(project: Project, arrived: StandIn) -> None:
