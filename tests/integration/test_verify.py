@@ -115,6 +115,15 @@ def test_repairing_a_remove_sync_removes_only_what_it_had_removed(project: Proje
     assert project.run()["results"][0]["planned"] == 0
 
 
+def test_who_was_put_back_is_taken_out_again_by_a_repair_and_not_by_a_run(project: Project, arrived: StandIn) -> None:
+    synced(project, arrived, "remove", "ann")
+    arrived.put_segment("people", "ann", "eve")
+    assert run_here(project)["results"][0]["planned"] == 0
+    assert arrived.ids("people") == {"ann", "eve"}
+    assert command_here(project, "verify", "--select", "people", "--repair").returncode == 0
+    assert arrived.ids("people") == {"eve"}
+
+
 @pytest.mark.parametrize(("mode", "ids"), [("add", {"ann", "eve"}), ("remove", {"eve"})])
 def test_what_others_put_in_is_told_but_is_no_drift_where_a_sync_only_adds_or_only_removes(
     project: Project, arrived: StandIn, mode: str, ids: set[str]
