@@ -3,7 +3,7 @@ with
 deliveries as (
 
     select * from {{ ledger_rows(ref('statsig_deliveries')) }}
-    where operation in ('add', 'adopt', 'remove', 'release')
+    where operation in ('add', 'adopt', 'remove')
 
 ),
 
@@ -17,9 +17,7 @@ last_requests as (
         coalesce(
             max(case when state = 'accepted' and operation in ('add', 'adopt') then sequence end), -1
         ) as accepted_add,
-        coalesce(
-            max(case when state = 'accepted' and operation in ('remove', 'release') then sequence end), -1
-        ) as accepted_remove,
+        coalesce(max(case when state = 'accepted' and operation = 'remove' then sequence end), -1) as accepted_remove,
         coalesce(max(case when state = 'unknown' and operation = 'add' then sequence end), -1) as unknown_add,
         coalesce(max(case when state = 'unknown' and operation = 'remove' then sequence end), -1) as unknown_remove
     from deliveries

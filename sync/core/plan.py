@@ -31,8 +31,7 @@ class SegmentFacts:
     ``membership`` the ids that the ledgers know, as ``sync.core.segments.MEMBERSHIP``. Where the ledgers
     know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
-    that wait for --retry-rejected. ``released`` holds members that are found missing in Statsig. ``is_missing``
-    says that the segment is not in Statsig, and that the run makes it.
+    that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it.
     """
 
     sync: Sync
@@ -46,7 +45,6 @@ class SegmentFacts:
     is_known: bool
     refused: pl.Series = field(default_factory=lambda: pl.Series("id", [], pl.String))
     adopted: pl.Series | None = None
-    released: pl.Series | None = None
     is_missing: bool = False
 
 
@@ -89,8 +87,8 @@ class SegmentPlan:
 
     @property
     def settles(self) -> int:
-        """Keys that are settled without a request: members that are adopted or released."""
-        return sum(len(ids) for ids in (self.facts.adopted, self.facts.released) if ids is not None)
+        """Keys that are settled without a request: members that are adopted."""
+        return 0 if self.facts.adopted is None else len(self.facts.adopted)
 
     @property
     def held_back(self) -> int:

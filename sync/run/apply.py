@@ -226,15 +226,10 @@ def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
 
 
 def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
-    """Members that were found in Statsig, or found missing there, as batches that need no request."""
-    changes = (
-        ("adopt", plan.facts.adopted, "found in Statsig"),
-        ("release", plan.facts.released, "missing in Statsig"),
-    )
-    for operation, found, message in changes:
-        for ids in segments.slices(found, MAX_IDS_PER_REQUEST) if found is not None else ():
-            batch = journal.batch(operation, ids.to_list(), None, None)
-            yield batch, Outcome(State.ACCEPTED, None, message)
+    """Members that were found in Statsig, as batches that need no request."""
+    for ids in segments.slices(plan.facts.adopted, MAX_IDS_PER_REQUEST) if plan.facts.adopted is not None else ():
+        batch = journal.batch("adopt", ids.to_list(), None, None)
+        yield batch, Outcome(State.ACCEPTED, None, "found in Statsig")
 
 
 def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Ending | None:

@@ -112,10 +112,10 @@ def _superseded(world: World) -> str:
     """A line of the changelog about an id, where a later accepted request for the same id says more."""
     deliveries = world.ledgers[ledger.DELIVERIES]
     return (
-        "logged_at < $before and operation in ('add', 'remove', 'adopt', 'release') and (batch_id, key) in ("
+        "logged_at < $before and operation in ('add', 'remove', 'adopt') and (batch_id, key) in ("
         f"select older.batch_id, older.key from {deliveries} as older join"
         f" (select project, destination, key, max(sequence) as sequence from {deliveries}"
-        " where state = 'accepted' and operation in ('add', 'remove', 'adopt', 'release') group by all) as latest"
+        " where state = 'accepted' and operation in ('add', 'remove', 'adopt') group by all) as latest"
         " using (project, destination, key) where older.sequence < latest.sequence)"
     )
 
