@@ -505,7 +505,7 @@ def test_on_first_run_refuse_leaves_a_list_that_the_ledgers_do_not_know(project:
     people(project, "people", "ann")
     for name in ("full", "empty"):
         segment_sync(project, name, "people", on_first_run="refuse")
-    (error,) = project.run(expect=3)["errors"]
+    error, _ = project.run(expect=3)["errors"]
     assert "full: " in error
     assert "on_first_run: adopt" in error
     assert "empty: " not in error
@@ -612,7 +612,7 @@ def test_allow_removals_overrides_the_guard_once_and_the_run_ledger_keeps_it(
     project.run()
     for name in ("people", "others"):
         people(project, name)
-    (error,) = run_here(project, "--allow-removals", "others", expect=3)["errors"]
+    error, _ = run_here(project, "--allow-removals", "others", expect=3)["errors"]
     assert "people: " in error
     assert "others: " not in error
     assert arrived.ids("others") == {"ann", "bob"}
