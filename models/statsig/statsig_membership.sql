@@ -42,6 +42,12 @@ folded as (
             else 'out'
         end as status
     from last_requests
+    -- An id about which no request was accepted or is in doubt may be in the list or not: nothing is known of it.
+    where
+        accepted_add > -1
+        or accepted_remove > -1
+        or unknown_add > -1
+        or unknown_remove > -1
 
 ),
 

@@ -29,13 +29,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     root = parser()
     options = root.parse_args(arguments)
     if hasattr(options, "lease"):
-        least = _WAIT_SECONDS + getattr(options, "max_seconds", 0.0)
+        # A wave may first pause for as long as its requests may take, because Statsig has asked for it.
+        patience = getattr(options, "max_seconds", 0.0)
+        least = patience + max(_WAIT_SECONDS, patience + 60)
         if options.lease is None:
             options.lease = max(_LEASE_SECONDS, least)
         elif options.lease < least:
             root.error(
                 f"argument --lease: {options.lease:g} seconds are too few: a wave of requests can take {least:g} "
-                "(--max-seconds, and 16 minutes for the rate limits), and another run must not begin before it is over"
+                "(--max-seconds, and as much again or 16 minutes of waiting), and another run must not begin before it "
+                "is over"
             )
     return options
 
@@ -133,7 +136,7 @@ def _lease(command: argparse.ArgumentParser) -> None:
         "--lease",
         type=_seconds,
         metavar="SECONDS",
-        help="how long a run that has died keeps others out (default: 1800, or 960 more than --max-seconds)",
+        help="how long a run that has died keeps others out (default: 1800, or more where --max-seconds is large)",
     )
 
 

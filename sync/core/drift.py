@@ -76,6 +76,7 @@ def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
     as_listed = replace(
         facts,
         audience=_with_status(facts.membership, IN)["id"],
+        rows_read=None,
         rejects=(),
         membership=members(listed),
     )

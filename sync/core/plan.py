@@ -32,12 +32,13 @@ class SegmentFacts:
     know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
     that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it.
+    ``rows_read`` counts the model's rows; None where the change does not come from the model.
     """
 
     sync: Sync
     config: SegmentConfig
     project: str
-    rows_read: int
+    rows_read: int | None
     audience: pl.Series
     rejects: tuple[RejectedRow, ...]
     membership: pl.DataFrame

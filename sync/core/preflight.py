@@ -61,9 +61,11 @@ def key_refused(status: int) -> str:
 
 def vanished(config: SegmentConfig, members: int) -> str:
     """What to do about a segment that the ledgers know and Statsig does not."""
+    is_filled_by_others = config.mode == "remove"
+    fill = "whoever fills it does it again" if is_filled_by_others else "fill it with: statsig-sync verify --repair"
     return (
         f"segment '{config.segment_id}' is gone from Statsig, but the ledgers know {members:,} members. Make it again "
-        f"in the console, as an ID list of {config.statsig_id_type}, and fill it with: statsig-sync verify --repair."
+        f"in the console, as an ID list of {config.statsig_id_type}; {fill}."
     )
 
 
@@ -80,14 +82,14 @@ def explain(outcome: Outcome, key_variable: str, url: str) -> str:
     said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message and outcome.http_status else ""
     if outcome.http_status is None:
         what = outcome.message or "no answer"
-        return f"{what} ({urlsplit(url).netloc}) after {outcome.attempts} attempt(s); the next run tries again."
+        return f"{what} ({urlsplit(url).netloc}) after {outcome.attempts} attempt(s); run again to go on."
     if outcome.http_status in (401, 403):
         return (
             f"Statsig does not accept the key in {key_variable} (HTTP {outcome.http_status}); compare it with those in "
             f"the Statsig console, Project Settings > Keys & Environments.{said}"
         )
     if outcome.http_status == 429:
-        return f"the rate limit held after {outcome.attempts} attempt(s); the next run goes on from here.{said}"
+        return f"the rate limit held after {outcome.attempts} attempt(s); run again to go on from here.{said}"
     if outcome.state is State.UNKNOWN:
         return (
             f"HTTP {outcome.http_status} after {outcome.attempts} attempt(s): whether it was applied is not known; "

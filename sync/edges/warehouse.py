@@ -51,6 +51,12 @@ class Warehouse:
         """Whether the database is a file, and that is not there."""
         return not self._path.startswith("md:") and not Path(self._path).exists()
 
+    @property
+    def collation(self) -> str:
+        """The collation that the profile sets for text without one of its own; empty where it sets none."""
+        set_there = {str(name).lower(): value for name, value in self._settings.items()}
+        return str(set_there.get("default_collation") or "")
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that cannot write. Raises as ``writing`` does."""
@@ -82,7 +88,7 @@ class Warehouse:
         """A private folder for what does not fit in memory: all processes that read the file share DuckDB's default.
 
         It is made once, before anything is sent, so that outcomes are written also where no other can be made;
-        and deleted with the warehouse, or when the process ends.
+        and deleted with the warehouse, or when the process ends by itself. DuckDB deletes what it put there before.
         """
         if self._folder is None:
             try:

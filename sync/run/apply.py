@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -86,13 +86,21 @@ class Applier:
     patience: Patience
     sequences: Sequences = field(default_factory=Sequences)
 
-    def apply(self, plan: Plan, should_stop: Callable[[], bool], observer: Observer) -> tuple[SyncResult, ...]:
+    def look_up_and_apply(
+        self, plan: Plan, should_stop: Callable[[], bool], observer: Observer
+    ) -> tuple[SyncResult, ...]:
         """Executes the plan. Segments are looked up before anything is sent.
 
         Raises ``ConfigError`` where a segment is not what its sync says, ``DeliveryError`` where Statsig
         cannot be asked; then nothing was sent.
         """
-        missing = set(_look_up(plan, self.consoles))
+        return self.apply(plan, _look_up(plan, self.consoles), should_stop, observer)
+
+    def apply(
+        self, plan: Plan, to_make: Collection[Missing], should_stop: Callable[[], bool], observer: Observer
+    ) -> tuple[SyncResult, ...]:
+        """Executes the plan, whose segments were looked up, and makes those that are missing."""
+        missing = set(to_make)
         results = self._end_idle([one for one in plan.syncs if is_idle(one)])
         # All begin before the first sends: what was found in a list comes before what is changed there.
         journals = [self._begin(one) for one in plan.syncs if one.sync.name not in results]

@@ -89,7 +89,7 @@ def _run(world: World, request: Request, manner: Manner, selection: Selection, l
         found = _without_refused(made, request)
         lease.refuse(found.refusals)
         applier = Applier(world, lease, spool, consoles, manner.patience)
-        results = applier.apply(found, manner.should_stop, manner.observer)
+        results = applier.look_up_and_apply(found, manner.should_stop, manner.observer)
         return RunReport(lease.run_id, found, results)
 
 

@@ -54,12 +54,16 @@ class Consoles:
 
 @dataclass(frozen=True)
 class LookedUp:
-    """A sync's segment in Statsig: what is wrong with it (None where nothing is), whether it has to be made."""
+    """A sync's segment in Statsig: what is wrong with it (None where nothing is), whether it has to be made.
+
+    ``is_key_fault`` says that the fault is one of the key, so of every segment that is read with it.
+    """
 
     fault: Fault | None
     is_missing: bool
     description: str
     count: int = 0
+    is_key_fault: bool = False
 
 
 def segment_fault(sync: Sync, problem: str) -> Fault:
@@ -75,7 +79,7 @@ def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> Lo
         description = f"segment {config.segment_id}, ID list of {segment.id_type}, {segment.count:,} ids"
         return LookedUp(segment_fault(sync, problem) if problem else None, False, description, segment.count)
     if outcome.http_status in (401, 403):
-        return LookedUp(key_fault(sync, preflight.key_refused(outcome.http_status)), False, "")
+        return LookedUp(key_fault(sync, preflight.key_refused(outcome.http_status)), False, "", is_key_fault=True)
     if outcome.http_status == 404:
         fault = None if config.create_if_missing else segment_fault(sync, preflight.missing_problem(config))
         return LookedUp(fault, True, f"segment {config.segment_id} is not there yet; the first run creates it")

@@ -59,11 +59,19 @@ def _columns(world: World, sync: Sync, session: Session) -> tuple[Column, ...]:
     if columns is None:
         message = f"is {relation}, which is not in the warehouse. Run dbt build first."
         raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
+    if world.warehouse.collation and not _is_stored(world, sync):
+        message = (
+            f"is {relation}, a view, and the profile sets default_collation: {world.warehouse.collation}. statsig-sync "
+            "tells texts apart that this takes for the same, so it could find other rows in the view than dbt has "
+            "tested. Make it a table (materialized: table)."
+        )
+        raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
     return columns
 
 
-# dbt's materializations that leave a table behind.
-_STORED = ("table", "incremental", "snapshot", "seed")
+def _is_stored(world: World, sync: Sync) -> bool:
+    """Whether dbt's materialization of the sync's model leaves a table behind."""
+    return world.graph.nodes[sync.model].materialized in ("table", "incremental", "snapshot", "seed")
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,7 @@ class Source:
 
 def source(world: World, sync: Sync, columns: tuple[Column, ...]) -> Source:
     """The source of a sync."""
-    is_stored = world.graph.nodes[sync.model].materialized in _STORED
-    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment), is_stored)
+    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment), _is_stored(world, sync))
 
 
 def gather_segment(world: World, source: Source, session: Session, retry_rejected: bool = False) -> SegmentFacts:

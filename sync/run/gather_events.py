@@ -130,7 +130,8 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     is_first = config.backfill != "all" and _is_first_run(world, project, source.sync, session)
     intake = _Intake(spool, lambda row: is_first and is_left_out(row, config), retry_rejected)
-    rows = _rows(world, source, config, session, spool)
+    relation = source.relation if source.is_stored else _copied(source.relation, session)
+    rows = _rows(world, source, relation, session, spool)
     batches = tuple(intake.keep(batch) for batch in pack(intake.events(rows)))
     intake.flush()
     return EventPlan(
@@ -139,7 +140,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         _keys_from(source, config),
         _keys_were_from(world, project, source.sync, session),
         config.on_unknown == "resend",
-        int(session.value(f"select count(*) from {source.relation}") or 0),
+        int(session.value(f"select count(*) from {relation}") or 0),
         batches,
         intake.skips.count,
         tuple(intake.skips.records),
@@ -175,14 +176,14 @@ def _keys_were_from(world: World, project: str, sync: Sync, session: Session) ->
     return next((KeySource(model, unique_key) for model, unique_key in found), None)
 
 
-def _rows(world: World, source: Source, config: EventConfig, session: Session, spool: Spool) -> Iterator[Row]:
+def _rows(world: World, source: Source, relation: str, session: Session, spool: Spool) -> Iterator[Row]:
     """The rows that are not settled yet: of each part those with a key of their own, then those that share one."""
+    config = source.sync.config
+    assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     columns = event_sql.resolve(config, source.columns)
     ledgers = EventLedgers(world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.on_unknown)
     parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
-    found = parts(int(session.value(lines_query(source.relation, ledgers), parameters)))
-    relation = source.relation if source.is_stored or len(found) == 1 else _copied(source.relation, session)
-    for part in found:
+    for part in parts(int(session.value(lines_query(relation, ledgers), parameters))):
         events = EventSource(config, columns, relation, part)
         for name, query in temporary_tables(events, ledgers).items():
             session.keep(name, query, parameters)
@@ -193,7 +194,7 @@ def _rows(world: World, source: Source, config: EventConfig, session: Session, s
 
 
 def _copied(relation: str, session: Session) -> str:
-    """A copy of the model's rows: a view may give a row another key at each reading, and so in two parts or in none."""
+    """A copy of the model's rows, which are read several times: a view may give others each time."""
     name, query, copied = copied_model(relation)
     session.keep(name, query, {})
     return copied

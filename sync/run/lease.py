@@ -28,6 +28,9 @@ from sync.run.gather import check_ledgers
 from sync.run.world import World
 from sync.spec.model import Sync
 
+_POLL_SECONDS = 2.0
+_ATTEMPTS_AT_A_TIE = 5
+
 
 def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
     """What an error says of this sync; None where it is about another one."""
@@ -43,10 +46,6 @@ def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
     lines = str(error).splitlines()
     own = [line.removeprefix(f"{sync_name}: ") for line in lines if line.startswith(f"{sync_name}: ")]
     return "\n".join(own) or (None if isinstance(error, RefusedError | DeliveryError) else str(error))
-
-
-_POLL_SECONDS = 2.0
-_ATTEMPTS_AT_A_TIE = 5
 
 
 @dataclass(frozen=True)
@@ -235,6 +234,9 @@ class Lease:
     def _fail(self, error: StatsigSyncError) -> None:
         """Gives back every sync that is still held; each line says what this sync has to do with the error."""
 
+        culprits = [name for name in self._expires if own_message(name, error)]
+        named = f": {', '.join(culprits)}" if culprits else ""
+
         def ending(name: str) -> tuple[str, str]:
             if isinstance(error, StoppedError):
                 return "aborted", str(error)
@@ -242,8 +244,6 @@ class Lease:
                 return "aborted" if isinstance(error, RefusedError) else "failed", own
             return "aborted", f"the run was stopped by another sync of it{named}"
 
-        culprits = [name for name in self._expires if own_message(name, error)]
-        named = f": {', '.join(culprits)}" if culprits else ""
         self._end_held(ending)
 
     def _end_held(self, ending: Callable[[str], tuple[str, str]]) -> None:

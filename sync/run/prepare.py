@@ -25,7 +25,7 @@ from sync.run.gather import (
     source,
 )
 from sync.run.gather_events import gather_events
-from sync.run.world import World, find_syncs, matching, named, pattern_faults
+from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import partners
 
@@ -74,7 +74,7 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
     syncs = matching(everything, request.select)
     # An exposure that has faults of its own is named by a pattern all the same.
     names = sorted(exposure.name for exposure in world.graph.exposures)
-    mirrors, events = (_without(names, everything, mode) for mode in ("mirror", "insert"))
+    mirrors, events = (of_mode(names, everything, mode) for mode in ("mirror", "insert"))
     found = [
         *faults,
         *pattern_faults(names, request.select, "--select"),
@@ -83,12 +83,6 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
         *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
     ]
     return Configured(syncs, everything, tuple(found))
-
-
-def _without(names: Sequence[str], syncs: Sequence[Sync], mode: str) -> list[str]:
-    """The names but for those of syncs that have another mode."""
-    others = {sync.name for sync in syncs if sync.config.mode != mode}
-    return [name for name in names if name not in others]
 
 
 def with_relation_faults(world: World, found: Configured) -> tuple[Fault, ...]:

@@ -22,7 +22,7 @@ from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import check_relations, earlier_requests, gather_segment, source
 from sync.run.lease import Lease, own_message
 from sync.run.members import read_members
-from sync.run.world import World, all_syncs, choose, named
+from sync.run.world import World, all_syncs, choose, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
 
 
@@ -124,15 +124,7 @@ class _Comparison:
             self.consoles.heartbeat()
             with self._noting_problems(facts):
                 found[facts.sync.name] = look_up_segment(facts.sync, facts.config, self.consoles)
-        faults = [
-            fault
-            for facts in segments
-            if facts.sync.name in found
-            and (fault := found[facts.sync.name].fault)
-            and fault != segment_fault(facts.sync, fault.message)
-        ]
-        if faults:
-            # Of the key, so of every segment that is read with it.
+        if faults := [one.fault for one in found.values() if one.fault and one.is_key_fault]:
             raise ConfigError(list(dict.fromkeys(faults)))
         return found
 
@@ -203,8 +195,11 @@ def _give_sign_of_life(lease: Lease) -> None:
 
 
 def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
-    chosen = choose(all_syncs(world.graph), request.select, "--select")
-    _allowed(world, request)
+    everything = all_syncs(world.graph)
+    mirrors = of_mode([sync.name for sync in everything], everything, "mirror")
+    if faults := tuple(pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror")):
+        raise ConfigError(faults)
+    chosen = choose(everything, request.select, "--select")
     segments = tuple(sync for sync in chosen if isinstance(sync.config, SegmentConfig))
     if not segments:
         raise ConfigError([Fault("", "", "--select", "names no segment sync; events cannot be read back.")])
@@ -212,7 +207,7 @@ def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
 
 
 def _allowed(world: World, request: VerifyRequest) -> Collection[str]:
-    """The syncs whose removals the command line allows. Raises ``ConfigError`` where a name is not one."""
+    """The syncs whose removals the command line allows."""
     return named(all_syncs(world.graph), request.allow_removals, "--allow-removals")
 
 
@@ -268,8 +263,11 @@ def _apply(
     refused = {refusal.sync_name for refusal in refusals}
     applier.lease.refuse(refusals)
     plan = Plan(tuple(one for one in plans if one.sync.name not in refused))
-    results = applier.apply(plan, manner.should_stop, manner.observer)
-    return {result.sync_name: result for result in results}
+    results = applier.apply(plan, (), manner.should_stop, manner.observer)
+    found = {result.sync_name: result for result in results}
+    left = [one.sync.name for one in plan.syncs if one.sync.name not in found]
+    applier.lease.refuse([Refusal(name, "stopped by a signal before the repair began") for name in left])
+    return found
 
 
 def _verified(one: _Compared, repaired: SyncResult | None) -> Verified:

@@ -190,6 +190,12 @@ def pattern_faults(names: Sequence[str], patterns: Sequence[str], option: str, k
             yield Fault("", "", option, message)
 
 
+def of_mode(names: Sequence[str], syncs: Sequence[Sync], mode: str) -> list[str]:
+    """The names but for those of syncs that have another mode."""
+    others = {sync.name for sync in syncs if sync.config.mode != mode}
+    return [name for name in names if name not in others]
+
+
 # As dbt names an exposure on its own command line.
 _PREFIX = "exposure:"
 

@@ -119,7 +119,9 @@ def declare_syncs(project: Project) -> None:
     guard = {"max_removals": 10_000}
     for mode in MODES:
         project.table(f"audience_{mode}", "select '' as user_id where false")
-        meta: dict[str, Any] = {"object": "segment", "segment_id": mode, "mode": mode, "guard": guard}
+        meta: dict[str, Any] = {"object": "segment", "segment_id": mode, "mode": mode}
+        if mode == "mirror":
+            meta["guard"] = guard
         meta["create_if_missing"] = mode != "remove"
         project.sync(mode, f"audience_{mode}", {**meta, "api_key_env": _variable(mode)})
     project.table("orders", "select 0 as order_id, '' as user_id, 0 as version where false")

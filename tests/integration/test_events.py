@@ -394,6 +394,17 @@ def test_a_large_view_that_gives_other_keys_at_each_reading_is_read_once(project
     assert (plan["events"], plan["rejected"]) == (rows, [])
 
 
+def test_a_view_that_gives_other_rows_at_each_reading_sends_no_key_twice(project: Project, arrived: StandIn) -> None:
+    project.execute("create table raw as select range % 200 as k, 'ann' as user_id from range(400)")
+    sample = "select * from raw using sample 50 percent (bernoulli)"
+    project.table("orders", sample, materialized="view")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "k", "event_name": "order"})
+    for _ in range(3):
+        project.run()
+    keys = [event["metadata"]["k"] for event in arrived.events()]
+    assert len(keys) == len(set(keys))
+
+
 def test_a_schema_may_have_the_name_of_the_catalog_of_temporary_tables(project: Project, arrived: StandIn) -> None:
     project.execute("create schema temp")
     project.table("orders", "select unnest([1, 1, 2]) as k, 'ann' as user_id")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import requests
 
+from sync.cli import printing
 from sync.errors import DeliveryError
+from sync.run.apply import SyncResult
 from sync.run.verify import VerifyRequest
 from sync.run.verify import verify as compare
 from tests.integration.harness import Project
@@ -392,3 +395,34 @@ def test_a_segment_that_vanished_is_not_made_again_in_silence(project: Project, 
     assert arrived.ids("people") == {"ann", "bob"}
     project.run()
     assert arrived.ids("people") == {"ann", "bob", "cid"}
+
+
+def test_repairs_that_a_signal_stopped_are_not_finished(project: Project, arrived: StandIn) -> None:
+    several_lists(project, arrived, "one", "two")
+    for name in ("one", "two"):
+        arrived.put_segment(name)
+    ended: list[SyncResult] = []
+
+    class _Listener(printing.QuietObserver):
+        def ended(self, result: SyncResult) -> None:
+            ended.append(result)
+
+    manner = replace(manner_of(_Listener(io.StringIO())), should_stop=lambda: bool(ended))
+    found = compare(world_of(project, StillClock()), VerifyRequest(repair=True), manner)
+    assert [one.sync_name for one in found.unrepaired] == ["two"]
+    assert last_states(project) == {"one": "finished", "two": "aborted"}
+
+
+def test_allow_removals_is_for_mirrors(project: Project, arrived: StandIn) -> None:
+    synced(project, arrived, "add", "ann")
+    finished = command_here(project, "verify", "--allow-removals", "people")
+    assert finished.returncode == 2
+    assert "'people' names no mirror. The mirrors are: none." in finished.stderr
+
+
+def test_a_list_that_others_fill_and_that_is_gone_is_for_them_to_fill_again(project: Project, arrived: StandIn) -> None:
+    synced(project, arrived, "remove", "ann")
+    requests.post(f"{arrived.url}/sandbox/reset", timeout=60).raise_for_status()
+    said = command_here(project, "verify").stderr
+    assert "whoever fills it does it again" in said
+    assert "--repair" not in said

@@ -32,7 +32,7 @@ def test_a_flag_that_takes_several_names_may_be_given_several_times(
     ("arguments", "seconds"),
     [
         (["run"], 1800),
-        (["run", "--max-seconds", "3600"], 4560),
+        (["run", "--max-seconds", "3600"], 7260),
         (["run", "--max-seconds", "40", "--lease", "1000"], 1000),
         (["prune", "--older-than", "180d", "--lease", "960"], 960),
     ],
