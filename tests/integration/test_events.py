@@ -246,6 +246,14 @@ def test_what_backfill_leaves_out_stays_out_when_it_is_mended_and_is_reported_on
     assert arrived.events() == []
 
 
+def test_of_an_event_that_backfill_leaves_out_no_part_is_reported(project: Project, arrived: StandIn) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id, 'no object' as custom")
+    events_sync(project, "visits", "visits", backfill="none", columns={"custom": "custom"})
+    run_here(project, "--fail-on-rejects")
+    assert project.rows("select * from statsig_reject_log") == []
+    assert arrived.events() == []
+
+
 def users_by_name(arrived: StandIn) -> dict[str, list[str]]:
     return {
         name: sorted(event["user"]["userID"] for event in events) for name, events in arrived.events_by_name().items()

@@ -272,6 +272,21 @@ def test_a_run_that_waited_goes_by_what_dbt_has_built_meanwhile(
         assert arrived.ids("held") == set()
 
 
+def test_a_run_that_waited_while_the_syncs_were_changed_sends_nothing(people: Project, arrived: StandIn) -> None:
+    def build() -> None:
+        people.sync("held", "people", {"object": "segment", "segment_id": "held", "mode": "add"})
+        for name in ("manifest", "run_results"):
+            artifact = people.artifact(name)
+            artifact["metadata"]["invocation_id"] = "the next build"
+            people.write_artifact(name, artifact)
+
+    clock = _OtherRunClock(meanwhile=build)
+    hold(people, clock, seconds=1)
+    with pytest.raises(RefusedError, match="built the project anew while this run waited, with other syncs"):
+        run(world_of(people, clock), Request(select=("held",)), manner_of(wait_seconds=60))
+    assert arrived.ids("held") == set()
+
+
 def hold(project: Project, clock: StillClock, seconds: float, sync_name: str = "held") -> None:
     """Another run holds the sync, and the segment of that name, for so many seconds from when the clock started."""
     now = clock.start.replace(tzinfo=None)

@@ -70,6 +70,15 @@ def test_nothing_is_forgotten_by_a_model_without_a_row(project: Project, arrived
     assert len(arrived.events()) == 2
 
 
+def test_what_the_gate_warns_of_is_said_in_words(project: Project) -> None:
+    orders(project, 1)
+    run_here(project)
+    project.set_status("model.statsig_sync.orders", "error")
+    said = command_here(project, "prune", "--older-than", "180d", "--gate", "warn")
+    assert said.returncode == 0
+    assert said.stdout.startswith("warning: orders: model orders")
+
+
 def test_what_was_deleted_is_said_in_words(project: Project) -> None:
     orders(project, 1, 2)
     run_here(project)

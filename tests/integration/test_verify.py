@@ -426,3 +426,14 @@ def test_a_list_that_others_fill_and_that_is_gone_is_for_them_to_fill_again(proj
     said = command_here(project, "verify").stderr
     assert "whoever fills it does it again" in said
     assert "--repair" not in said
+
+
+def test_a_name_that_is_no_sync_and_faults_of_exposures_end_verify_before_anything_is_compared(
+    project: Project, arrived: StandIn
+) -> None:
+    synced(project, arrived, "mirror", "ann", "eve")
+    finished = command_here(project, "verify", "--select", "nobody")
+    assert (finished.returncode, "'nobody' names no sync" in finished.stderr) == (2, True)
+    project.sync("broken", "people", {"object": "segment", "segment_id": "broken", "mode": "replace"})
+    finished = command_here(project, "verify")
+    assert (finished.returncode, "exposure broken" in finished.stderr) == (2, True)
