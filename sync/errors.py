@@ -6,6 +6,7 @@
     ├── ConfigError          exit 2  the configuration, the keys, the artifacts or the command line; nothing was sent
     ├── RefusedError         exit 3  a gate or a guard said no; nothing was sent
     ├── DeliveryError        exit 1  something could not be delivered
+    │   └── OvertakenError   exit 1  another run has gone on, so what this one has read is old
     ├── StoppedError         exit 1  a signal asked to stop before anything was sent
     └── WarehouseError       exit 1  the warehouse, or a temporary file, could not be opened, read or written
         └── LockedError      exit 1  another process holds the warehouse
@@ -42,10 +43,10 @@ class StatsigSyncError(Exception):
 
     exit_code = 1
 
-    @property
-    def messages(self) -> tuple[str, ...]:
-        """What there is to say, one message for each thing that is wrong."""
-        return (str(self),)
+    def __init__(self, *messages: str) -> None:
+        """``messages``: one for each thing that is wrong."""
+        self.messages = messages
+        super().__init__("\n".join(messages))
 
 
 class ConfigError(StatsigSyncError):
@@ -55,12 +56,7 @@ class ConfigError(StatsigSyncError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(self.messages))
-
-    @property
-    def messages(self) -> tuple[str, ...]:
-        """A message for each fault."""
-        return tuple(str(fault) for fault in self.faults)
+        super().__init__(*map(str, self.faults))
 
 
 class RefusedError(StatsigSyncError):
@@ -68,20 +64,15 @@ class RefusedError(StatsigSyncError):
 
     exit_code = 3
 
-    def __init__(self, *messages: str) -> None:
-        self._messages = messages
-        super().__init__("\n".join(messages))
-
-    @property
-    def messages(self) -> tuple[str, ...]:
-        """A message for each refusal."""
-        return self._messages
-
 
 class DeliveryError(StatsigSyncError):
     """Statsig could not be reached, or would not take what was sent."""
 
     exit_code = 1
+
+
+class OvertakenError(DeliveryError):
+    """Another run has gone on with a sync of this one, or with its segment: what this one has read is old."""
 
 
 class StoppedError(StatsigSyncError):

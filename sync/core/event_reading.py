@@ -18,7 +18,7 @@ from sync.spec.model import EventConfig
 # Rows of the model and lines of the ledgers that are hashed at once.
 _LINES_PER_PART = 500_000
 # Temporary tables. Columns that stand beside the model's own have names that no model has.
-_SETTLED, _SHARED, _LOGGED, _MODEL = (f"statsig_sync_{name}" for name in ("settled", "shared", "logged", "model"))
+_SETTLED, _SHARED, _LOGGED = "statsig_sync_settled", "statsig_sync_shared", "statsig_sync_logged"
 _KEY, _SENT_HASH = "statsig_sync_key", "statsig_sync_sent_hash"
 # A separator that JSON text cannot hold keeps two different rows from the same hash.
 _HASH = "md5(coalesce(head, '') || chr(1) || coalesce(custom, ''))"
@@ -29,8 +29,8 @@ _OWN = "project = $project and sync_name = $sync_name"
 class Part:
     """One of ``count`` parts of the keys of a sync. Rows without a key are all in one of them."""
 
-    number: int = 0
-    count: int = 1
+    number: int
+    count: int
 
     def holds(self, key: str) -> str:
         """A condition: whether a key, given as an expression, is in this part."""
@@ -77,7 +77,7 @@ class EventSource:
     config: EventConfig
     columns: EventColumns
     relation: str
-    part: Part = Part()
+    part: Part
 
     @property
     def key(self) -> str:
@@ -133,11 +133,6 @@ from {ledgers.logged} and {is_own}
 group by key, row_hash
 """,
     }
-
-
-def copied_model(relation: str) -> tuple[str, str, str]:
-    """A temporary table's name, the query to fill it with the rows of the model, and what it is called in queries."""
-    return _MODEL, f"select * from {relation}", f"temp.main.{_MODEL}"
 
 
 def single_rows_query(source: EventSource) -> str:

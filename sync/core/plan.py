@@ -48,6 +48,16 @@ class SegmentFacts:
     adopted: pl.Series | None = None
     is_missing: bool = False
 
+    @property
+    def members(self) -> int:
+        """The members that the ledgers are sure of."""
+        return self.membership.filter(pl.col("status") == IN).height
+
+    @property
+    def known_members(self) -> int | None:
+        """The same; None where the ledgers know nothing of the segment."""
+        return self.members if self.is_known else None
+
 
 @dataclass(frozen=True)
 class SegmentPlan:
@@ -71,7 +81,7 @@ class SegmentPlan:
     @property
     def members_before(self) -> int:
         """The members that the ledgers are sure of."""
-        return self.facts.membership.filter(pl.col("status") == IN).height
+        return self.facts.members
 
     @property
     def members_after(self) -> int:

@@ -54,8 +54,12 @@ class Warehouse:
     @property
     def collation(self) -> str:
         """The collation that the profile sets for text without one of its own; empty where it sets none."""
-        set_there = {str(name).lower(): value for name, value in self._settings.items()}
-        return str(set_there.get("default_collation") or "")
+        return str(self._by_name.get("default_collation") or "")
+
+    @property
+    def _by_name(self) -> Mapping[str, Any]:
+        """The settings by their names as DuckDB compares them."""
+        return {str(name).lower(): value for name, value in self._settings.items()}
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
@@ -78,7 +82,7 @@ class Warehouse:
     def _open(self, read_only: bool) -> Iterator[Session]:
         connection = self._connect(read_only)
         try:
-            yield Session(connection, has_own_limit=bool(_MEMORY_SETTINGS & {*map(str.lower, self._settings)}))
+            yield Session(connection, has_own_limit=not _MEMORY_SETTINGS.isdisjoint(self._by_name))
         except duckdb.Error as error:
             self._fail(error)
         finally:
@@ -178,9 +182,10 @@ class Session:
         while fetched := self._connection.fetchmany(_FETCH_ROWS):
             yield from fetched
 
-    def keep(self, name: str, query: str, parameters: Parameters) -> None:
-        """Keeps the result of a query as a temporary table, which is gone with the session."""
+    def keep(self, name: str, query: str, parameters: Parameters) -> str:
+        """Keeps the result of a query as a temporary table, which is gone with the session; returns its whole name."""
         self._connection.execute(f"create or replace temp table {name} as {query}", dict(parameters))
+        return f"temp.main.{name}"
 
     def in_little_memory(self, read: Callable[[], _Found]) -> _Found:
         """What ``read`` returns, with as little memory for DuckDB as it can do with.

@@ -14,7 +14,7 @@ from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.errors import ConfigError, DeliveryError, Fault
-from sync.run.consoles import Consoles, look_up_segment, segment_fault
+from sync.run.consoles import Consoles, look_up_segment
 from sync.run.deliver import Ending, Parcel, Route, deliver
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
@@ -268,9 +268,7 @@ def _look_up(plan: Plan, consoles: Consoles) -> frozenset[Missing]:
         if not isinstance(one, SegmentPlan) or not (one.keys or one.facts.is_missing):
             continue
         looked_up = look_up_segment(one.sync, one.facts.config, consoles)
-        fault = looked_up.fault
-        if looked_up.is_missing and one.facts.is_known:
-            fault = segment_fault(one.sync, preflight.vanished(one.facts.config, one.members_before))
+        fault = looked_up.fault_of(one.sync, one.facts.config, one.facts.known_members)
         if fault and fault not in faults:
             faults.append(fault)
         if looked_up.is_missing:

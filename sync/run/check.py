@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from sync.core import preflight
 from sync.core.delivery import Patience
 from sync.core.mapping import ignored_columns_note
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
-from sync.run.consoles import Consoles, look_up_segment, segment_fault
+from sync.run.consoles import Consoles, look_up_segment
 from sync.run.gather import known_members
 from sync.run.prepare import Request, configured, with_relation_faults
 from sync.run.world import World
@@ -47,7 +46,7 @@ def _check_segments(syncs: tuple[Sync, ...], consoles: Consoles, world: World) -
             checked.append(Checked(sync, f"events to {found.url}, key in {found.key_variable}"))
             continue
         looked_up = look_up_segment(sync, sync.config, consoles)
-        fault = (_vanished(world, sync, sync.config) if looked_up.is_missing else None) or looked_up.fault
+        fault = looked_up.fault_of(sync, sync.config, _known_members(world, sync) if looked_up.is_missing else None)
         if fault and fault not in faults:
             faults.append(fault)
         note = ignored_columns_note(sync)
@@ -57,8 +56,6 @@ def _check_segments(syncs: tuple[Sync, ...], consoles: Consoles, world: World) -
     return tuple(checked)
 
 
-def _vanished(world: World, sync: Sync, config: SegmentConfig) -> Fault | None:
-    """The fault of a segment that is not in Statsig, where the ledgers know it."""
+def _known_members(world: World, sync: Sync) -> int | None:
     with world.warehouse.reading() as session:
-        members = known_members(world, endpoint(sync, world.environment).project, sync, session)
-    return None if members is None else segment_fault(sync, preflight.vanished(config, members))
+        return known_members(world, endpoint(sync, world.environment).project, sync, session)

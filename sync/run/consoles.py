@@ -65,6 +65,12 @@ class LookedUp:
     count: int = 0
     is_key_fault: bool = False
 
+    def fault_of(self, sync: Sync, config: SegmentConfig, known_members: int | None) -> Fault | None:
+        """The fault, given how many members the ledgers know; None where they know nothing of the segment."""
+        if self.is_missing and known_members is not None:
+            return segment_fault(sync, preflight.vanished(config, known_members))
+        return self.fault
+
 
 def segment_fault(sync: Sync, problem: str) -> Fault:
     """A fault of the segment that a sync names."""

@@ -169,13 +169,13 @@ def _refused(world: World, project: str, sync: Sync, session: Session) -> pl.Ser
 
 
 def known_members(world: World, project: str, sync: Sync, session: Session) -> int | None:
-    """How many members the ledgers know of the sync's segment; None where they know nothing of it."""
+    """``SegmentFacts.known_members``, without reading the audience."""
     if not _is_known(world, project, sync, session):
         return None
     return int(
         session.value(
             f"select count(*) from {world.ledgers[ledger.MEMBERSHIP]} where project = $project"
-            " and segment_id = $segment_id and status <> 'out'",
+            " and segment_id = $segment_id and status = 'in'",
             {"project": project, "segment_id": sync.destination},
         )
     )

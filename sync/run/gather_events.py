@@ -12,7 +12,6 @@ from sync.core import event_sql, ledger
 from sync.core.event_reading import (
     EventLedgers,
     EventSource,
-    copied_model,
     has_shared_keys_query,
     lines_query,
     parts,
@@ -195,9 +194,7 @@ def _rows(world: World, source: Source, relation: str, session: Session, spool: 
 
 def _copied(relation: str, session: Session) -> str:
     """A copy of the model's rows, which are read several times: a view may give others each time."""
-    name, query, copied = copied_model(relation)
-    session.keep(name, query, {})
-    return copied
+    return session.keep("statsig_sync_model", f"select * from {relation}", {})
 
 
 def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:

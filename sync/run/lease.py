@@ -19,6 +19,7 @@ from sync.errors import (
     ConfigError,
     DeliveryError,
     LockedError,
+    OvertakenError,
     RefusedError,
     StatsigSyncError,
     StoppedError,
@@ -43,8 +44,8 @@ def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
             if fault.subject not in subjects and not fault.subject.startswith("exposure ")
         ]
         return "\n".join([*own, *general]) or None
-    lines = str(error).splitlines()
-    own = [line.removeprefix(f"{sync_name}: ") for line in lines if line.startswith(f"{sync_name}: ")]
+    subject = f"{sync_name}: "
+    own = [message.removeprefix(subject) for message in error.messages if message.startswith(subject)]
     return "\n".join(own) or (None if isinstance(error, RefusedError | DeliveryError) else str(error))
 
 
@@ -107,11 +108,11 @@ class Lease:
         """
         try:
             self.acquire(syncs)
-        except LockedError:
-            raise
-        except WarehouseError:
-            with self.world.warehouse.reading() as session:
-                check_ledgers(self.world, session)
+        except WarehouseError as error:
+            # A file that another process holds would only be waited for once more.
+            if not isinstance(error, LockedError):
+                with self.world.warehouse.reading() as session:
+                    check_ledgers(self.world, session)
             raise
         try:
             yield
@@ -185,7 +186,7 @@ class Lease:
     def heartbeat(self) -> None:
         """Gives a sign of life when it is due, while no session of the warehouse is open.
 
-        Raises ``StoppedError`` where a signal has asked to stop, ``DeliveryError`` as ``keep``.
+        Raises ``StoppedError`` where a signal has asked to stop, ``OvertakenError`` as ``keep``.
         """
         self._stop_where_asked()
         if self._seconds_left() < self.term.lease_seconds * 2 / 3:
@@ -202,7 +203,7 @@ class Lease:
     def keep(self, session: Session) -> None:
         """Gives a sign of life for all syncs that are still held, when it is due.
 
-        Raises ``DeliveryError`` where a lease had ended meanwhile and another run has gone on with a sync, or
+        Raises ``OvertakenError`` where a lease had ended meanwhile and another run has gone on with a sync, or
         with its segment: what this run has read is old then. What was appended before is kept, for it has
         happened.
         """
@@ -219,7 +220,7 @@ class Lease:
         session.commit_so_far()
         others = [*self._held_by_others(session), *self._gone_on_since(session, last_sign)]
         if overtaken := lease.first_conflict(others, runs):
-            raise DeliveryError(lease.overtaken_message(*overtaken))
+            raise OvertakenError(lease.overtaken_message(*overtaken))
 
     def end(self, session: Session, run: RunIdentity, state: str, more: dict[str, object]) -> None:
         """Writes the last line of a sync's run, which gives the sync back."""

@@ -12,10 +12,9 @@ from sync.core import guards, ledger, preflight
 from sync.core.clock import Clock
 from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
 from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
-from sync.core.segments import IN
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, DeliveryError, Fault, StatsigSyncError
+from sync.errors import ConfigError, DeliveryError, Fault, OvertakenError, StatsigSyncError
 from sync.run.apply import Applier, SyncResult
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
@@ -91,10 +90,6 @@ class _Compared:
     drift: Drift | None
 
 
-class _OvertakenError(DeliveryError):
-    """Another run has gone on: what was read is old, of every segment."""
-
-
 @dataclass
 class _Comparison:
     """Compares segment after segment; what is wrong with one does not keep the others from it.
@@ -132,7 +127,8 @@ class _Comparison:
     def _noting_problems(self, facts: SegmentFacts) -> Iterator[None]:
         try:
             yield
-        except _OvertakenError:
+        except OvertakenError:
+            # What was read is old then, of every segment.
             raise
         except (ConfigError, DeliveryError) as error:
             self.problems.append((facts.sync, error))
@@ -142,7 +138,7 @@ class _Comparison:
             segment_id = facts.config.segment_id
             self.notes.append(f"{facts.sync.name}: segment '{segment_id}' is not in Statsig yet; run creates it.")
             return
-        if fault := _fault(facts, looked_up):
+        if fault := looked_up.fault_of(facts.sync, facts.config, facts.known_members):
             raise ConfigError([fault])
         listed = None if self.counts_only else self._listed(facts)
         count = looked_up.count if listed is None else len(listed)
@@ -165,19 +161,21 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
     What is wrong with a segment, or refused, stands in what it returns. Raises ``ConfigError`` where nothing
     can be compared, as with a key that Statsig refuses, and ``RefusedError`` where another run holds a sync.
     """
-    syncs = _segment_syncs(world, request)
-    if faults := key_faults(syncs, world.environment, all_syncs(world.graph)):
+    everything = all_syncs(world.graph)
+    syncs = _segment_syncs(everything, request)
+    allowed = named(everything, request.allow_removals, "--allow-removals")
+    if faults := key_faults(syncs, world.environment, everything):
         raise ConfigError(faults)
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     with ExitStack() as stack:
         stack.enter_context(lease.held(syncs, ("finished", "verify")))
-        consoles = Consoles(world, manner.patience, stack, lambda: _give_sign_of_life(lease))
+        consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
         found = _Comparison(consoles, world.clock, request.counts_only)
         found.compare(_gather(world, syncs, consoles))
         _log(world, lease, found)
-        plans = _repairs(world, request, found.compared)
-        refusals = guards.removal_refusals(plans, _allowed(world, request))
+        plans = _repairs(found.compared, allowed) if request.repair else []
+        refusals = guards.removal_refusals(plans, allowed)
         results = _apply(applier, plans, refusals, manner)
     return Verification(
         tuple(_verified(one, results.get(one.facts.sync.name)) for one in found.compared),
@@ -187,15 +185,7 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
     )
 
 
-def _give_sign_of_life(lease: Lease) -> None:
-    try:
-        lease.heartbeat()
-    except DeliveryError as error:
-        raise _OvertakenError(str(error)) from error
-
-
-def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
-    everything = all_syncs(world.graph)
+def _segment_syncs(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, ...]:
     mirrors = of_mode([sync.name for sync in everything], everything, "mirror")
     if faults := tuple(pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror")):
         raise ConfigError(faults)
@@ -206,28 +196,12 @@ def _segment_syncs(world: World, request: VerifyRequest) -> tuple[Sync, ...]:
     return segments
 
 
-def _allowed(world: World, request: VerifyRequest) -> Collection[str]:
-    """The syncs whose removals the command line allows."""
-    return named(all_syncs(world.graph), request.allow_removals, "--allow-removals")
-
-
 def _gather(world: World, syncs: Sequence[Sync], consoles: Consoles) -> list[SegmentFacts]:
     with world.warehouse.reading() as session:
         columns = check_relations(world, syncs, session)
         sources = [source(world, sync, columns[sync.name]) for sync in syncs]
         consoles.earlier_requests = earlier_requests(world, sources, session)
         return [gather_segment(world, one, session) for one in sources]
-
-
-def _fault(facts: SegmentFacts, looked_up: LookedUp) -> Fault | None:
-    """What is wrong with the segment in Statsig; None where it can be compared."""
-    if looked_up.is_missing and facts.is_known:
-        return segment_fault(facts.sync, preflight.vanished(facts.config, _members(facts)))
-    return looked_up.fault
-
-
-def _members(facts: SegmentFacts) -> int:
-    return facts.membership.filter(pl.col("status") == IN).height
 
 
 def _log(world: World, lease: Lease, found: _Comparison) -> None:
@@ -243,11 +217,8 @@ def _log(world: World, lease: Lease, found: _Comparison) -> None:
             lease.end(session, lease.identity(sync), "failed", {"message": own_message(sync.name, problem)})
 
 
-def _repairs(world: World, request: VerifyRequest, compared: Sequence[_Compared]) -> list[SegmentPlan]:
-    """What makes the lists right, where that is asked for; of a list with two syncs, removals go first."""
-    if not request.repair:
-        return []
-    allowed = _allowed(world, request)
+def _repairs(compared: Sequence[_Compared], allowed: Collection[str]) -> list[SegmentPlan]:
+    """What makes the lists right; of a list with two syncs, removals go first."""
     plans = [
         guards.overridden(repair(one.facts, one.drift, one.listed), allowed)
         for one in compared
@@ -276,7 +247,7 @@ def _verified(one: _Compared, repaired: SyncResult | None) -> Verified:
         one.facts.sync.name,
         one.facts.config.segment_id,
         mode,
-        _members(one.facts),
+        one.facts.members,
         one.count,
         len(found.missing) if found is not None else None,
         len(found.extra) if found is not None else None,

@@ -252,10 +252,7 @@ def test_a_run_that_waited_goes_by_what_dbt_has_built_meanwhile(
 ) -> None:
     def build() -> None:
         people.table("people", "select 'bob' as user_id")
-        for name in ("manifest", "run_results"):
-            artifact = people.artifact(name)
-            artifact["metadata"]["invocation_id"] = "the next build"
-            people.write_artifact(name, artifact)
+        sign_next_build(people)
         people.test("is_good", "people", "pass" if is_good else "fail")
 
     clock = _OtherRunClock(meanwhile=build)
@@ -275,16 +272,21 @@ def test_a_run_that_waited_goes_by_what_dbt_has_built_meanwhile(
 def test_a_run_that_waited_while_the_syncs_were_changed_sends_nothing(people: Project, arrived: StandIn) -> None:
     def build() -> None:
         people.sync("held", "people", {"object": "segment", "segment_id": "held", "mode": "add"})
-        for name in ("manifest", "run_results"):
-            artifact = people.artifact(name)
-            artifact["metadata"]["invocation_id"] = "the next build"
-            people.write_artifact(name, artifact)
+        sign_next_build(people)
 
     clock = _OtherRunClock(meanwhile=build)
     hold(people, clock, seconds=1)
     with pytest.raises(RefusedError, match="built the project anew while this run waited, with other syncs"):
         run(world_of(people, clock), Request(select=("held",)), manner_of(wait_seconds=60))
     assert arrived.ids("held") == set()
+
+
+def sign_next_build(project: Project) -> None:
+    """The artifacts are those of another dbt invocation."""
+    for name in ("manifest", "run_results"):
+        artifact = project.artifact(name)
+        artifact["metadata"]["invocation_id"] = "the next build"
+        project.write_artifact(name, artifact)
 
 
 def hold(project: Project, clock: StillClock, seconds: float, sync_name: str = "held") -> None:

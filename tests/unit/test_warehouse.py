@@ -98,6 +98,15 @@ def file(tmp_path: Path) -> str:
     return path
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder, as far as this process knows."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 def limit(session: Session) -> str:
     return str(session.value("select current_setting('memory_limit')"))
 
@@ -134,11 +143,8 @@ def test_a_limit_in_the_profile_stands(file: str, name: str) -> None:
 
 
 def test_what_does_not_fit_in_memory_is_in_a_private_folder_and_gone_afterwards(
-    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, tmp_path: Path, temporary: Path
 ) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with Warehouse(file, {"memory_limit": "50MB"}, StillClock()).reading() as session:
         session.value(SPILLED)
         (folder,) = temporary.iterdir()
@@ -165,12 +171,7 @@ def test_without_a_temporary_folder_nothing_is_read_and_the_message_says_which(
         pass
 
 
-def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_gone(
-    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_gone(file: str, temporary: Path) -> None:
     own = Warehouse(file, {}, StillClock())
     with own.writing() as session:
         session.value("create table log as select 1 as line")
