@@ -10,7 +10,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_SHORT, _LONG = 10, 900
+from sync.spec.statsig import LIMIT_WINDOWS
+
+_SHORT, _LONG = LIMIT_WINDOWS
 
 _Requests = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 # Requests, and the seconds in which there may be so many.
@@ -47,6 +49,3 @@ class Limits(BaseModel):
     def id_list_reads(self) -> Rates:
         """The limits on reads of ID lists."""
         return (self.id_list_reads_per_10_seconds, _SHORT), (self.id_list_reads_per_15_minutes, _LONG)
-
-
-WINDOW_SECONDS = _LONG

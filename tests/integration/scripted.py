@@ -47,6 +47,7 @@ def scripted(answer: Callable[[Asked], Said]) -> Iterator[Scripted]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _answer(self) -> None:
             address = urlsplit(self.path)
