@@ -6,15 +6,24 @@ figure stands here. A project may have more.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sync.spec.statsig import LIMIT_WINDOWS
 
 _SHORT, _LONG = LIMIT_WINDOWS
 
-_Requests = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+def _no_truth(value: Any) -> Any:
+    """Python counts true as 1."""
+    if isinstance(value, bool):
+        raise ValueError("not a number")
+    return value
+
+
+# What env_var and var render arrives as text.
+_Requests = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=1_000_000)]
 # Requests, and the seconds in which there may be so many.
 Rates = tuple[tuple[int, int], ...]
 

@@ -114,6 +114,18 @@ class Labels:
     owner_email: str | None = None
 
 
+def labels_of(description: Any, owner: Any, tags: Any) -> Labels:
+    """The labels, from what dbt writes of an exposure: ``owner`` is a mapping with one email or several."""
+    email = owner.get("email") if isinstance(owner, dict) else None
+    emails = email if isinstance(email, list) else [email]
+    listed = [tags] if isinstance(tags, str) else tags if isinstance(tags, list) else []
+    return Labels(
+        description if isinstance(description, str) else "",
+        tuple(dict.fromkeys(tag for tag in listed if isinstance(tag, str))),
+        next((one for one in emails if isinstance(one, str) and one.strip()), None),
+    )
+
+
 @dataclass(frozen=True)
 class Exposure:
     """A dbt exposure as the manifest has it, as far as a sync needs it.
@@ -126,7 +138,7 @@ class Exposure:
     file: str
     depends_on: tuple[str, ...]
     meta: Any
-    labels: Labels = field(default_factory=Labels)
+    labels: Labels = field(default_factory=Labels, compare=False)
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ class Sync:
     file: str
     model: str
     config: SegmentConfig | EventConfig
-    labels: Labels = field(default_factory=Labels)
+    labels: Labels = field(default_factory=Labels, compare=False)
 
     @property
     def destination(self) -> str:
