@@ -15,6 +15,7 @@ from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
 from sync.run.adopt import adopt
 from sync.run.consoles import Consoles
 from sync.run.decide import Gathered, decide, gate
+from sync.run.environments import check_environments
 from sync.run.gather import (
     Source,
     check_relations,
@@ -156,10 +157,13 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
     plan = decide(_adopt(world, gathered, consoles), removals, new_keys)
+    environments = check_environments([one.sync for one in plan.syncs if one.keys], consoles)
+    if environments.faults:
+        raise ConfigError(environments.faults)
     return replace(
         plan,
         refusals=(*selection.refusals, *plan.refusals),
-        warnings=(*selection.warnings, *plan.warnings),
+        warnings=(*selection.warnings, *plan.warnings, *environments.warnings),
         limits={
             consoles.endpoint(sync).project: limits_of(sync.config.project, selection.all_syncs)
             for sync in selection.syncs

@@ -266,7 +266,7 @@ def test_every_fault_of_events_is_reported_at_once() -> None:
         {
             "object": "events",
             "event_name": "a;b",
-            "environment": "prod",
+            "environment": "",
             "backfill": "soon",
             "on_unknown": "drop",
             "columns": {"event_name": "n", "ip_address": "i"},
