@@ -6,20 +6,22 @@ import datetime as dt
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from sync import sandbox
-from sync.core.delivery import Patience, never
-from sync.edges.statsig import ConsoleClient, RateLimit
+from sync.core.delivery import Patience, State, never
+from sync.edges.statsig import ConsoleClient, EventsClient, RateLimit
 from sync.run.gather import recent_requests
 from sync.run.verify import VerifyRequest, verify
 from sync.sandbox import Settings
 from sync.sandbox.server import RunningSandbox
 from sync.spec.limits import Limits
-from tests.integration.harness import CONSOLE_KEY, Project
+from tests.integration.harness import CONSOLE_KEY, SERVER_SECRET, Project
 from tests.integration.in_process import StillClock, manner_of, run_still, world_of
-from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, StandIn
+from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, LOOK_UP_SEGMENT, StandIn, rule
 
 # Statsig's Console API: (requests, seconds).
 ID_LIST_CALLS = ((12, 10), (900, 900))
@@ -94,6 +96,115 @@ def test_other_changes_count_against_the_wider_limit(clock: StillClock, server: 
     assert 20 < sent[-1] < 25
 
 
+def test_reads_of_id_lists_never_meet_a_429_and_have_windows_of_their_own(
+    clock: StillClock, server: RunningSandbox
+) -> None:
+    StandIn(server.url).put_segment("people", "ann")
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, Patience())) as client:
+        sent = []
+        for number in range(50):
+            page, outcome = client.id_page("people", 1, 10)
+            assert page is not None
+            assert (outcome.http_status, outcome.attempts) == (200, 1)
+            sent.append(clock.monotonic())
+            if number < 12:
+                assert client.change_ids("people", "add", [f"u{number}"]).attempts == 1
+    assert_within(sent, ID_LIST_CALLS)
+    assert 40 < sent[-1] < 45
+
+
+LIMITED = '{"status": 429, "message": "Rate limit exceeded"}'
+
+
+def test_a_429_that_does_not_say_for_how_long_is_waited_out_for_both_windows(
+    clock: StillClock, server: RunningSandbox
+) -> None:
+    arrived = StandIn(server.url)
+    arrived.put_segment("people")
+    # Waiting for a limit costs no patience.
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, Patience(total_seconds=5))) as client:
+        arrived.fault("status", call=ADD_IDS, status=429, body=LIMITED, count=2)
+        outcome = client.change_ids("people", "add", ["ann"])
+        assert (outcome.state, outcome.attempts) == (State.ACCEPTED, 3)
+        short, long = clock.pauses
+        assert 10 <= short < 11
+        assert 900 <= long < 901
+
+        # A limit that holds for longer is another's doing: few attempts in all.
+        clock.pauses.clear()
+        arrived.fault("status", call=LOOK_UP_SEGMENT, status=429, body=LIMITED, count=None)
+        _, outcome = client.segment("people")
+        assert (outcome.state, outcome.http_status, outcome.attempts) == (State.UNSENT, 429, 3)
+        assert len(clock.pauses) == 2
+
+
+def test_fewer_attempts_than_that_are_kept(clock: StillClock, server: RunningSandbox) -> None:
+    arrived = StandIn(server.url)
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, Patience(attempts=2))) as client:
+        arrived.fault("status", call=LOOK_UP_SEGMENT, status=429, count=None)
+        assert client.segment("people")[1].attempts == 2
+    assert len(clock.pauses) == 1
+
+
+@dataclass
+class _StoppingClock(StillClock):
+    """Stops the run the first time that someone waits; waiting ends then, as with the machine's own clock."""
+
+    is_stopped: bool = False
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.is_stopped = True
+
+
+def test_a_signal_ends_the_waiting_for_a_limit_and_nothing_is_sent_any_more(server: RunningSandbox) -> None:
+    arrived, clock = StandIn(server.url), _StoppingClock()
+    arrived.put_segment("people")
+    arrived.fault("status", call=ADD_IDS, status=429, body=LIMITED, count=None)
+    patience = Patience(should_stop=lambda: clock.is_stopped)
+    with closing(ConsoleClient(server.url, CONSOLE_KEY, clock, patience)) as client:
+        outcome = client.change_ids("people", "add", ["ann"])
+    assert (outcome.state, outcome.attempts, len(clock.pauses)) == (State.UNSENT, 1, 1)
+    assert len(arrived.requests(ADD_IDS)) == 1
+
+
+def test_a_429_of_events_is_repeated_with_growing_pauses(clock: StillClock, server: RunningSandbox) -> None:
+    arrived = StandIn(server.url)
+    with closing(EventsClient(server.url, SERVER_SECRET, clock, Patience(attempts=4))) as client:
+        arrived.fault("status", status=429, body=LIMITED, count=None)
+        assert client.log_event(b'{"events":[]}', 1).attempts == 4
+    assert [0.5 * 2**place <= pause <= 0.5 * 2**place + 0.5 for place, pause in enumerate(clock.pauses)] == [True] * 3
+
+
+def test_a_run_that_waits_out_a_limit_keeps_its_lease(project: Project, server: RunningSandbox) -> None:
+    arrived, project.environment["STATSIG_CONSOLE_URL"] = StandIn(server.url), server.url
+    arrived.put_segment("people")
+    project.table("people", "select 'u' || range as user_id from range(30000)")
+    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "add"})
+    arrived.faults(
+        rule("status", call="GET /console/*/id_list", count=2, status=429, body=LIMITED),
+        rule("status", call=ADD_IDS, count=2, status=429, body=LIMITED),
+    )
+    clock = _LeaseClock(project=project)
+    assert run_still(project, clock).result.accepted == 30_000
+    assert sum(pause >= 900 for pause in clock.pauses) == 2
+    assert clock.lapsed == 0
+
+
+@dataclass
+class _LeaseClock(StillClock):
+    """Looks at the lease whenever someone waits."""
+
+    project: Project | None = None
+    lapsed: int = 0
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        assert self.project is not None
+        ((expires,),) = self.project.rows("select max(lease_expires_at) from statsig_run_log")
+        self.lapsed += expires.replace(tzinfo=dt.timezone.utc) <= self.now()
+
+
 def test_repeated_attempts_count_too(clock: StillClock, server: RunningSandbox) -> None:
     arrived = StandIn(server.url)
     arrived.put_segment("people")
@@ -150,6 +261,71 @@ def test_the_limits_hold_across_the_syncs_of_a_run_and_across_runs_and_per_key(
     assert before + 8 < clock.elapsed < before + 12
     assert {one["status"] for one in arrived.requests(ADD_IDS)} == {200}
     assert len(arrived.requests(ADD_IDS)) == 13 + 11 + 1
+
+
+def test_the_keys_of_one_statsig_project_share_its_limits(project: Project, clock: StillClock) -> None:
+    keys = sandbox.Keys(more=("console-second@sandbox", "console-other@other"))
+    with sandbox.running(Settings(clock=clock.epoch, keys=keys)) as server:
+        arrived = StandIn(server.url)
+        project.environment |= {"STATSIG_CONSOLE_URL": server.url, "SECOND_KEY": "console-second"}
+        project.environment |= {"OTHER_KEY": "console-other"}
+        project.table("people", "select 'ann' as user_id")
+        for number in range(14):
+            name = f"sync_{number:02}"
+            arrived.put_segment(name)
+            meta: dict[str, Any] = {"object": "segment", "segment_id": name, "mode": "add", "statsig_project": "shop"}
+            project.sync(name, "people", {**meta, "api_key_env": "SECOND_KEY"} if number % 2 else meta)
+        arrived.put_segment("other")
+        meta = {"object": "segment", "segment_id": "other", "mode": "add", "api_key_env": "OTHER_KEY"}
+        project.sync("other", "people", meta)
+        assert run_still(project, clock).exit_code == 0
+        assert {one["status"] for one in arrived.requests(CHANGE_IDS)} == {200}
+    assert project.rows("select project, count(distinct sync_name) from statsig_batch_log group by all order by 1") == [
+        ("sandbox:OTHER_KEY", 1),
+        ("sandbox:shop", 14),
+    ]
+
+    # And a later run with another of its keys knows of them.
+    with sandbox.running(Settings(clock=clock.epoch, keys=keys)) as server:
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        arrived = StandIn(server.url)
+        arrived.put_segment("sync_01", "ann")
+        project.table("people", "select 'bob' as user_id")
+        world = world_of(project, clock)
+        with world.warehouse.reading() as session:
+            assert len(recent_requests(world, "sandbox:shop", 900, session)) == 14
+
+
+def test_the_limits_of_a_project_can_be_set(project: Project, clock: StillClock) -> None:
+    limits = {
+        "changes_per_10_seconds": 3,
+        "id_list_changes_per_10_seconds": 50,
+        "id_list_reads_per_10_seconds": 40,
+    }
+    with sandbox.running(Settings(clock=clock.epoch)) as server:
+        arrived = StandIn(server.url)
+        arrived.limits(general=((3, 10), (900, 900)), id_list=((50, 10),), id_list_read=((40, 10),))
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        project.table("people", "select 'ann' as user_id")
+        for number, name in enumerate(syncs(project, 20)):
+            arrived.put_segment(name)
+            if number == 19:
+                meta = {"object": "segment", "segment_id": name, "mode": "add", "limits": limits}
+                project.sync(name, "people", meta)
+        # They count for all syncs of the project, also where the one that writes them does not run.
+        assert run_still(project, clock, select=["own_0?"]).exit_code == 0
+        assert {one["status"] for one in arrived.requests(CHANGE_IDS)} == {200}
+    assert 30 < clock.elapsed < 32
+
+
+def test_two_syncs_of_a_project_with_other_limits_are_a_fault(project: Project) -> None:
+    project.table("people", "select 'ann' as user_id")
+    for number in (1, 2):
+        meta = {"object": "segment", "segment_id": f"list_{number}", "mode": "add"}
+        project.sync(f"sync_{number}", "people", {**meta, "limits": {"changes_per_10_seconds": number}})
+    refused = project.command("plan")
+    assert refused.returncode == 2
+    assert "exposure sync_2: config.meta.statsig.limits: differs from the limits of sync_1" in refused.stderr
 
 
 def test_what_earlier_runs_of_the_last_15_minutes_have_sent_is_read_from_the_ledger(
@@ -219,3 +395,7 @@ def test_a_plan_says_how_long_the_limits_make_it_take(project: Project) -> None:
     assert (plan["syncs"][0]["requests"], plan["seconds_by_rate_limit"]) == (14, 10)
     finished = project.command("plan", STATSIG_CONSOLE_API_KEY=None)
     assert "10 s" in finished.stdout
+    # Under the limits that are set, also by another sync of the project.
+    meta = {"object": "segment", "segment_id": "others", "mode": "add", "limits": {"changes_per_10_seconds": 5}}
+    project.sync("others", "people", meta)
+    assert project.plan("--select", "people", STATSIG_CONSOLE_API_KEY=None)["seconds_by_rate_limit"] == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from sync.core.delivery import Patience, State
 from sync.edges.statsig import EventsClient
 from tests.integration.harness import SERVER_SECRET, Project
 from tests.integration.in_process import StillClock
+from tests.integration.scripted import Asked, Said, scripted
 from tests.integration.stand_in import LOG_EVENT, StandIn
 
 
@@ -131,6 +133,22 @@ def test_a_redirect_is_not_followed_with_a_key(
     assert visits.run("--max-attempts", "1", expect=1)["results"][0]["unsent"] == 3
     assert len(arrived.requests(LOG_EVENT)) == 1
     assert len(wire.requests) == before
+
+
+def test_the_client_time_is_that_of_each_attempt() -> None:
+    clock = StillClock()
+    times: list[tuple[int, int]] = []
+
+    def answer(asked: Asked) -> Said:
+        times.append((int(asked.headers["statsig-client-time"]), round(clock.epoch() * 1000)))
+        # A while passes before Statsig has read it.
+        clock.elapsed += 2.5
+        return (202, {"success": True}) if len(times) == 3 else (503, {"success": False}, {"Retry-After": "7"})
+
+    with scripted(answer) as server, closing(EventsClient(server.url, SERVER_SECRET, clock, Patience())) as client:
+        assert client.log_event(b'{"events":[]}', 1).attempts == 3
+    assert [sent for sent, _ in times] == [now for _, now in times]
+    assert [later - earlier for (earlier, _), (later, _) in itertools.pairwise(times)] == [9_500, 9_500]
 
 
 def test_what_is_meant_for_this_machine_does_not_go_by_a_proxy(
