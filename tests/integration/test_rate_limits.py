@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sync import sandbox
 from sync.core.delivery import Patience, State, never
@@ -66,6 +68,26 @@ def test_no_window_holds_more_requests_than_the_limit(
     assert_within(sent, limits)
     # It does not wait longer than it must either: two full quarters of an hour and the rest of the third.
     assert sent[-1] < 2_200
+
+
+@given(
+    short=st.integers(1, 30),
+    long=st.integers(1, 3_000),
+    seconds_each=st.sampled_from([0.0, 0.4]),
+    earlier=st.integers(0, 40),
+)
+@settings(max_examples=30, deadline=None)
+def test_whatever_limits_are_set_are_kept(short: int, long: int, seconds_each: float, earlier: int) -> None:
+    clock = StillClock(elapsed=5_000)
+    limits = ((short, 10), (long, 900))
+    limit = RateLimit(limits, clock, never)
+    limit.count_earlier([500.0 - number for number in range(earlier)])
+    sent = []
+    for _ in range(200):
+        limit.wait()
+        sent.append(clock.monotonic())
+        clock.elapsed += seconds_each
+    assert_within(sent, limits)
 
 
 def test_changes_of_id_lists_never_meet_a_429(clock: StillClock, server: RunningSandbox) -> None:

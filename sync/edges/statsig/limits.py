@@ -18,7 +18,7 @@ class RateLimit:
 
     def __init__(self, rates: Sequence[tuple[int, int]], clock: Clock, should_stop: Callable[[], bool]) -> None:
         self._clock, self._should_stop = clock, should_stop
-        self._bucket = InMemoryBucket([Rate(count, seconds * 1000 + _LIMIT_MARGIN_MS) for count, seconds in rates])
+        self._bucket = InMemoryBucket(_buckets(rates))
 
     def wait(self) -> None:
         """Returns when the next request may go out, and counts it; at once where none is to go out any more."""
@@ -42,6 +42,19 @@ class RateLimit:
 
     def _now(self) -> int:
         return round(self._clock.monotonic() * 1000)
+
+
+def _buckets(rates: Sequence[tuple[int, int]]) -> list[Rate]:
+    """The rates as the bucket takes them: a longer window has more room, and is not the more generous one."""
+    found: list[Rate] = []
+    for count, seconds in sorted(rates, key=lambda rate: rate[1]):
+        interval = seconds * 1000 + _LIMIT_MARGIN_MS
+        # A shorter window that has as much room says nothing that this one does not say.
+        found = [rate for rate in found if rate.limit < count]
+        # What the shorter windows let through in this one is less.
+        most = min((rate.limit * interval // rate.interval for rate in found), default=count)
+        found.append(Rate(min(count, most), interval))
+    return found
 
 
 class RateLimits:
