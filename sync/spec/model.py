@@ -53,6 +53,7 @@ class SegmentConfig(_Config):
     custom_ids: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     api_key_env: str | None = None
+    max_age: str | None = None
 
     @property
     def statsig_id_type(self) -> str:
@@ -83,6 +84,7 @@ class EventConfig(_Config):
     backfill: Annotated[str, BeforeValidator(_text_of_date)] = "all"
     on_unknown: Literal["resend", "hold"] = "resend"
     api_key_env: str | None = None
+    max_age: str | None = None
 
     @property
     def backfill_from(self) -> dt.date | None:
