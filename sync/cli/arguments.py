@@ -10,7 +10,9 @@ from pathlib import Path
 
 from sync import __version__
 from sync.core.delivery import Patience
+from sync.core.terms import RENEWAL_SECONDS, Term
 from sync.spec.durations import EXAMPLES, duration
+from sync.spec.statsig import LIMIT_PAUSES, LIMIT_WINDOWS
 
 _EPILOG = """exit codes:
   0  done, or nothing to do (rows that were refused before sending are warnings)
@@ -20,9 +22,13 @@ _EPILOG = """exit codes:
 """
 
 
-# How long a wave of requests may wait for the rate limits of 15 minutes, and a minute to write down what it came to.
-_WAIT_SECONDS = 960.0
-_LEASE_SECONDS = 1800.0
+# Time to write down what has come of a command, and for the sign of life before it, which may be a while ago.
+_WRITING_SECONDS = 60.0 + RENEWAL_SECONDS
+# How long a wave of requests may wait for the rate limits kept here, and for those that Statsig refuses by.
+_WAIT_SECONDS = LIMIT_WINDOWS[-1] + sum(LIMIT_PAUSES) + _WRITING_SECONDS
+# The least of a command that sends nothing.
+_LEAST_SECONDS = 960.0
+_LEASE_SECONDS = Term().lease_seconds
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -31,15 +37,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = root.parse_args(arguments)
     if hasattr(options, "lease"):
         # A wave may first pause for as long as its requests may take, because Statsig has asked for it.
-        patience = getattr(options, "max_seconds", 0.0)
-        least = patience + max(_WAIT_SECONDS, patience + 60)
+        patience = getattr(options, "max_seconds", None)
+        least = _LEAST_SECONDS if patience is None else patience + max(_WAIT_SECONDS, patience + _WRITING_SECONDS)
         if options.lease is None:
             options.lease = max(_LEASE_SECONDS, least)
         elif options.lease < least:
             root.error(
-                f"argument --lease: {options.lease:g} seconds are too few: a wave of requests can take {least:g} "
-                "(--max-seconds, and as much again or 16 minutes of waiting), and another run must not begin before it "
-                "is over"
+                f"argument --lease: {options.lease:g} seconds are too few: between two signs of life can be {least:g} "
+                f"(--max-seconds, and as much again or {_WAIT_SECONDS / 60:.0f} minutes of waiting for rate "
+                "limits), and another run must not begin before it is over"
             )
     return options
 
@@ -149,7 +155,8 @@ def _lease(command: argparse.ArgumentParser) -> None:
         "--lease",
         type=_seconds,
         metavar="SECONDS",
-        help="how long a run that has died keeps others out (default: 1800, or more where --max-seconds is large)",
+        help=f"how long a run that has died keeps others out (default: {_LEASE_SECONDS:g}, or more where --max-seconds "
+        "is large)",
     )
 
 

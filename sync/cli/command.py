@@ -95,7 +95,7 @@ def _holder() -> str:
 
 
 def _term(options: argparse.Namespace) -> Any:
-    from sync.run.lease import Term  # noqa: PLC0415
+    from sync.core.terms import Term  # noqa: PLC0415
 
     return Term(options.lease, options.wait)
 

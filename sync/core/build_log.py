@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sync.core.graph import DbtState, Graph, Node, NodeRun, Proof, Relation
-from sync.spec.model import Exposure
+from sync.spec.model import Exposure, labels_of
 
 INVOCATION_COLUMNS = (
     "project_name",
@@ -68,9 +68,9 @@ class _Sync(msgspec.Struct):
     file: str
     depends_on: list[str]
     meta: Any
-    description: str = ""
-    tags: list[str] | str = []
-    owner_email: str | None = None
+    description: Any = None
+    tags: Any = None
+    owner_email: Any = None
 
 
 class _Node(msgspec.Struct):
@@ -144,7 +144,8 @@ def _test(unique_id: str, test: _Test) -> Node:
 
 
 def _exposure(sync: _Sync) -> Exposure:
-    return Exposure(sync.name, sync.file, tuple(sync.depends_on), _with_own_keys(sync.meta))
+    labels = labels_of(sync.description, {"email": sync.owner_email}, sync.tags)
+    return Exposure(sync.name, sync.file, tuple(sync.depends_on), _with_own_keys(sync.meta), labels)
 
 
 def _with_own_keys(value: Any) -> Any:

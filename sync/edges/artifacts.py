@@ -18,7 +18,7 @@ import msgspec
 
 from sync.core.graph import Graph, Node, NodeRun, Relation
 from sync.errors import ConfigError, Fault
-from sync.spec.model import Exposure
+from sync.spec.model import Exposure, labels_of
 
 _BUILD_HINT = "Run dbt build in the project first."
 _SCHEMA_VERSION = re.compile(r"/v([0-9]{1,6})(?:\.json)?$")
@@ -59,10 +59,14 @@ class _Node(msgspec.Struct):
 class _ExposureConfig(msgspec.Struct):
     enabled: bool = True
     meta: dict[str, Any] | None = None
+    tags: Any = None
 
 
 class _Exposure(msgspec.Struct):
     name: str
+    description: Any = None
+    owner: Any = None
+    tags: Any = None
     original_file_path: str = ""
     depends_on: _DependsOn = msgspec.field(default_factory=_DependsOn)
     config: _ExposureConfig = msgspec.field(default_factory=_ExposureConfig)
@@ -247,6 +251,7 @@ def _exposures(manifest: _Manifest) -> list[Exposure]:
                     exposure.original_file_path,
                     tuple(exposure.depends_on.nodes),
                     meta["statsig"],
+                    labels_of(exposure.description, exposure.owner, exposure.config.tags or exposure.tags),
                 )
             )
     return found

@@ -19,6 +19,7 @@ from sync.run.deliver import Ending, Parcel, Route, deliver
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.world import World
+from sync.spec.model import Labels
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Applier:
             return None
         console, config = self.consoles.of(plan.sync), plan.facts.config
         if _segment(plan) in missing:
-            created = console.create_id_list(config.segment_id, config.statsig_id_type)
+            created = self._create(plan, journal, console)
             if created.state is not State.ACCEPTED and not self._is_there_after_all(plan):
                 return Ending(created)
             # Another sync may write the same segment.
@@ -165,6 +166,17 @@ class Applier:
             return console.change_ids(config.segment_id, parcel.operation, parcel.ids)
 
         return deliver(_id_parcels(plan), self._route(plan, 1, send, manner), journal)
+
+    def _create(self, plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Outcome:
+        """Makes the segment with its exposure's labels, or without them where Statsig does not take them."""
+        config, labels = plan.facts.config, plan.sync.labels
+        created = console.create_id_list(config.segment_id, config.statsig_id_type, labels)
+        if created.http_status not in (400, 422) or labels == Labels():
+            return created
+        bare = console.create_id_list(config.segment_id, config.statsig_id_type)
+        if bare.state is State.ACCEPTED:
+            journal.remark = preflight.unlabelled(config, created)
+        return bare
 
     def _is_there_after_all(self, plan: SegmentPlan) -> bool:
         """Whether a segment that could not be made is there: an answer that was lost may have been a success."""
@@ -214,7 +226,7 @@ class Applier:
             return "failed", "the outcome of some requests is not known; see statsig_unsettled."
         if journal.tally.rejected:
             return "finished", "Statsig refused some rows; see statsig_reject_log."
-        return "finished", None
+        return "finished", journal.remark
 
 
 def _result(journal: Journal, state: str, message: str | None) -> SyncResult:

@@ -10,6 +10,7 @@ from sync.core.mapping import ignored_columns_note
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
+from sync.run.environments import check_environments
 from sync.run.gather import known_members
 from sync.run.prepare import Request, configured, with_relation_faults
 from sync.run.world import World
@@ -38,12 +39,14 @@ def check(world: World, request: Request, patience: Patience) -> tuple[Checked, 
 
 
 def _check_segments(syncs: tuple[Sync, ...], consoles: Consoles, world: World) -> tuple[Checked, ...]:
-    faults: list[Fault] = []
+    environments = check_environments(syncs, consoles)
+    faults: list[Fault] = list(environments.faults)
     checked: list[Checked] = []
     for sync in syncs:
         if not isinstance(sync.config, SegmentConfig):
             found = endpoint(sync, world.environment)
-            checked.append(Checked(sync, f"events to {found.url}, key in {found.key_variable}"))
+            unchecked = "".join(f" (warning: {reason})" for name, reason in environments.unchecked if name == sync.name)
+            checked.append(Checked(sync, f"events to {found.url}, key in {found.key_variable}{unchecked}"))
             continue
         looked_up = look_up_segment(sync, sync.config, consoles)
         fault = looked_up.fault_of(sync, sync.config, _known_members(world, sync) if looked_up.is_missing else None)

@@ -13,6 +13,7 @@ from sync.core.delivery import never
 from sync.core.lease import Claim
 from sync.core.ledger import RunIdentity
 from sync.core.plan import Refusal
+from sync.core.terms import Term
 from sync.edges.settings import endpoint
 from sync.edges.warehouse import Session
 from sync.errors import (
@@ -47,18 +48,6 @@ def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
     subject = f"{sync_name}: "
     own = [message.removeprefix(subject) for message in error.messages if message.startswith(subject)]
     return "\n".join(own) or (None if isinstance(error, RefusedError | DeliveryError) else str(error))
-
-
-@dataclass(frozen=True)
-class Term:
-    """How long a lease lasts without a sign of life, and how long to wait for one that is held, in seconds.
-
-    A lease must outlast the longest time between two waves of requests: the rate limits of 15 minutes and
-    the patience of a request.
-    """
-
-    lease_seconds: float = 1800.0
-    wait_seconds: float = 0.0
 
 
 @dataclass
@@ -192,7 +181,7 @@ class Lease:
         Raises ``StoppedError`` where a signal has asked to stop, ``OvertakenError`` as ``keep``.
         """
         self._stop_where_asked()
-        if self._seconds_left() < self.term.lease_seconds * 2 / 3:
+        if self._seconds_left() < self.term.renewed_below:
             with self.world.warehouse.writing() as session:
                 self.keep(session)
 
@@ -211,7 +200,7 @@ class Lease:
         happened.
         """
         left = self._seconds_left()
-        if left >= self.term.lease_seconds * 2 / 3:
+        if left >= self.term.renewed_below:
             return
         last_sign = min(self._expires.values()) - dt.timedelta(seconds=self.term.lease_seconds)
         runs = [self._identities[name] for name in self._expires]

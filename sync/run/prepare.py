@@ -18,6 +18,7 @@ from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
 from sync.run.adopt import adopt
 from sync.run.consoles import Consoles
 from sync.run.decide import Gathered, decide
+from sync.run.environments import check_environments
 from sync.run.gather import (
     Source,
     check_relations,
@@ -31,7 +32,7 @@ from sync.run.gather_events import gather_events
 from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.durations import duration
 from sync.spec.model import SegmentConfig, Sync
-from sync.spec.parse import partners
+from sync.spec.parse import limits_of, partners
 
 GateMode = Literal["strict", "warn", "off"]
 
@@ -180,11 +181,18 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
     plan = decide(_adopt(world, gathered, consoles), removals, new_keys)
+    environments = check_environments([one.sync for one in plan.syncs if one.keys], consoles)
+    if environments.faults:
+        raise ConfigError(environments.faults)
     return replace(
         plan,
         refusals=(*selection.refusals, *plan.refusals),
-        warnings=(*selection.warnings, *plan.warnings),
         built={sync.name: _built(world, sync) for sync in selection.syncs},
+        warnings=(*selection.warnings, *plan.warnings, *environments.warnings),
+        limits={
+            consoles.endpoint(sync).project: limits_of(sync.config.project, selection.all_syncs)
+            for sync in selection.syncs
+        },
     )
 
 

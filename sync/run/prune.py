@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from sync.core import ledger, sql
 from sync.core.columns import Column
 from sync.core.event_sql import resolve
+from sync.core.terms import Term
 from sync.edges.warehouse import Session
 from sync.run.gather import check_relations, source
-from sync.run.lease import Lease, Term
+from sync.run.lease import Lease
 from sync.run.prepare import GateMode, gate_refusals, refuse
 from sync.run.world import World, all_syncs
 from sync.spec.model import EventConfig, Sync

@@ -19,9 +19,9 @@ from typing import Any
 from sync.cli import printing
 from sync.cli.command import execute
 from sync.core.delivery import Patience
+from sync.core.terms import Term
 from sync.run.apply import Observer, SyncResult
 from sync.run.commands import Manner, run
-from sync.run.lease import Term
 from sync.run.prepare import Request
 from sync.run.world import Location, World, open_world
 from tests.integration.harness import Project
