@@ -65,9 +65,8 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        raise ConfigError(
-            [Fault("", "", "", "the current folder is not there any more. Change to another.")]
-        ) from error
+        message = "the current folder is not there any more. Go to another one."
+        raise ConfigError([Fault("", "", "", message)]) from error
 
 
 def find_project(project_dir: Path | None, environment: Mapping[str, str], cwd: Path) -> Project | None:
