@@ -11,6 +11,7 @@ from pathlib import Path
 from sync import __version__
 from sync.core.delivery import Patience
 from sync.core.terms import RENEWAL_SECONDS, Term
+from sync.spec.durations import EXAMPLES, duration
 from sync.spec.statsig import LIMIT_PAUSES, LIMIT_WINDOWS
 
 _EPILOG = """exit codes:
@@ -81,9 +82,12 @@ def _command(
         allow_abbrev=False,
     )
     command.add_argument(
-        "--project-dir", type=Path, default=Path(), metavar="DIR", help="the dbt project (default: here)"
+        "--project-dir", type=_folder, metavar="DIR", help="the dbt project (default: as dbt, here or the next above)"
     )
-    command.add_argument("--profiles-dir", type=Path, metavar="DIR", help="where profiles.yml is (default: as dbt)")
+    command.add_argument(
+        "--profiles-dir", type=_folder, metavar="DIR", help="where profiles.yml is (default: as dbt, here or ~/.dbt)"
+    )
+    command.add_argument("--profile", metavar="NAME", help="the profile (default: the one that the project names)")
     command.add_argument("--target", metavar="NAME", help="the profile's target (default: the profile's own)")
     command.add_argument("--manifest", type=Path, metavar="FILE", help="default: target/manifest.json in the project")
     command.add_argument(
@@ -109,6 +113,15 @@ def _gate(command: argparse.ArgumentParser) -> None:
         choices=("strict", "warn", "off"),
         default="strict",
         help="what to do when the last dbt build did not prove a sync's data (default: strict, refuse)",
+    )
+
+
+def _max_age(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-age",
+        type=_duration,
+        metavar="TIME",
+        help=f"refuse data whose model was built longer ago, {EXAMPLES} (default: each sync's own max_age)",
     )
 
 
@@ -168,13 +181,16 @@ def _patience(command: argparse.ArgumentParser) -> None:
 def _check(command: argparse.ArgumentParser) -> None:
     _select(command)
     _patience(command)
-    command.set_defaults(gate="off", retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[])
+    command.set_defaults(
+        gate="off", max_age=None, retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[]
+    )
 
 
 def _what_to_send(command: argparse.ArgumentParser) -> None:
     """The flags that decide what is sent: so plan shows what run would do."""
     _select(command)
     _gate(command)
+    _max_age(command)
     _retry_rejected(command)
     _allow_removals(command)
     _allow_new_keys(command)
@@ -235,6 +251,12 @@ def _prune(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    return Path(text)
+
+
 def _attempts(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < len(text) < 4 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 999")
@@ -250,6 +272,13 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
     return seconds
+
+
+def _duration(text: str) -> dt.timedelta:
+    found = duration(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time, {EXAMPLES}")
+    return found
 
 
 def _days(text: str) -> dt.timedelta:

@@ -66,7 +66,12 @@ def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never)
     from sync.run.world import Location, open_world  # noqa: PLC0415
 
     location = Location(
-        options.project_dir, options.profiles_dir, options.target, options.manifest, options.run_results
+        options.project_dir,
+        options.profiles_dir,
+        options.target,
+        options.manifest,
+        options.run_results,
+        profile=options.profile,
     )
     return open_world(location, os.environ, SystemClock(should_stop), lambda: uuid.uuid4().hex)
 
@@ -81,6 +86,7 @@ def _request(options: argparse.Namespace) -> Any:
         options.keep_going,
         tuple(options.allow_removals),
         tuple(options.allow_new_keys),
+        options.max_age,
     )
 
 

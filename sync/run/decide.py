@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sync.core import guards
-from sync.core.gate import gate_problems
-from sync.core.graph import BuildResults, Graph
 from sync.core.mapping import ignored_columns_note
 from sync.core.plan import (
     EventPlan,
@@ -21,7 +19,6 @@ from sync.core.plan import (
     refused_note,
     size_warnings,
 )
-from sync.spec.model import Sync
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,3 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
 def _order(plan: SyncPlan) -> tuple[bool, str]:
     """By name, but what removes goes first, so that a list to which another sync adds never passes its limit."""
     return plan.sync.config.mode != "remove", plan.sync.name
-
-
-def gate(syncs: Sequence[Sync], graph: Graph, results: BuildResults) -> tuple[Refusal, ...]:
-    """What dbt's last build refuses, a line per sync and problem."""
-    return tuple(Refusal(sync.name, problem) for sync in syncs for problem in gate_problems(sync.model, graph, results))

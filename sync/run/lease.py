@@ -77,15 +77,18 @@ class Lease:
                 sync.config.mode,
                 self.holder,
                 sync.model,
-                self.world.graph.invocation_id,
+                self.world.invocation_of(sync),
             )
         return self._identities[sync.name]
 
     def follow(self, world: World) -> None:
         """Goes on with a world whose artifacts are newer: the lines from now on name their dbt invocation."""
         self.world = world
-        invocation = world.graph.invocation_id
-        self._identities = {name: replace(run, dbt_invocation_id=invocation) for name, run in self._identities.items()}
+        syncs = {exposure.name: exposure.depends_on for exposure in world.graph.exposures}
+        for name, run in self._identities.items():
+            found = world.proof.runs.get(next(iter(syncs.get(name, ())), ""))
+            invocation = found.invocation_id if found else world.state.invocation_id
+            self._identities[name] = replace(run, dbt_invocation_id=invocation)
 
     @contextlib.contextmanager
     def held(self, syncs: Sequence[Sync], ending: tuple[str, str]) -> Iterator[None]:

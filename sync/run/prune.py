@@ -67,6 +67,7 @@ def _delete(
     before: dt.datetime,
 ) -> dict[str, int]:
     counts = dict.fromkeys(ledger.LEDGERS, 0)
+    counts[ledger.BUILD_LOG] += session.delete(world.ledgers[ledger.BUILD_LOG], _old_builds(world), {"before": before})
     for sync in syncs:
         if isinstance(sync.config, EventConfig):
             counts[ledger.CHANGELOG] += _forget_events(world, session, sync, columns[sync.name], before)
@@ -135,4 +136,13 @@ def _old_runs(world: World) -> str:
         " and (project, sync_name, run_id) not in"
         f" (select project, sync_name, max_by(run_id, logged_at) from {runs} where state = 'finished'"
         " and rows_read is not null and project is not null group by project, sync_name)"
+    )
+
+
+def _old_builds(world: World) -> str:
+    """What dbt has written of nodes, but for the last run of each: an invocation says which syncs had run before it."""
+    own = "project_name, profile_name, target_name, unique_id"
+    return (
+        f"logged_at < $before and record = 'node' and ({own}, invocation_id) not in"
+        f" (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]})"
     )

@@ -42,11 +42,12 @@ class Guard(_Config):
 
 
 class _ProjectConfig(_Config):
-    """Which Statsig project a sync goes to."""
+    """What every sync may say: which Statsig project it goes to, and how old its data may be."""
 
     api_key_env: str | None = None
     statsig_project: str | None = None
     limits: Limits | None = None
+    max_age: str | None = None
 
     @property
     def project(self) -> str | None:
