@@ -81,6 +81,7 @@ VALID = [
     (EVENTS, "mode", "insert", "insert"),
     (EVENTS, "event_name", "order_completed", "order_completed"),
     *((EVENTS, "environment", tier, tier) for tier in ("production", "staging", "qa", "Pre-Prod 2", "x" * 64)),
+    *((base, "max_age", text, text) for base in (SEGMENT, EVENTS) for text in ("90m", "12 hours", "2 days", "1d")),
     *((base, "statsig_project", name, name) for base in (SEGMENT, EVENTS) for name in ("shop", "A-1_b", "x" * 64)),
     (SEGMENT, "limits", {"id_list_changes_per_10_seconds": 24}, Limits(id_list_changes_per_10_seconds=24)),
     (EVENTS, "limits", {"changes_per_15_minutes": "1800"}, Limits(changes_per_15_minutes=1800)),
@@ -161,6 +162,11 @@ WRONG = [
     (EVENTS, {"event_name": "a", "columns": {"event_name": "b"}}, "columns.event_name", ["event_name"]),
     *((EVENTS, {"environment": value}, "environment", [said, "the name of an environment"])
       for value, said in (("", "is empty"), (" ", "is blank"), (None, "is empty"), ("x" * 65, "1 to 64"))),
+    *(
+        (base, {"max_age": value}, "max_age", [said, "12h"])
+        for base in (SEGMENT, EVENTS)
+        for value, said in (("soon", "soon"), ("0h", "0h"), ("1.5 days", "1.5 days"), ([1], "list"))
+    ),
     *((SEGMENT, {"statsig_project": value}, "statsig_project", [said, "name"])
       for value, said in (("", "''"), ("my shop", "letters, digits"), ("x" * 65, "1 to 64"), (["a"], "a list"))),
     (SEGMENT, {"limits": 12}, "limits", ["is 12", "a mapping, such as {id_list_changes_per_10_seconds: 24}"]),
