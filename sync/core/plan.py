@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from sync.core import limits
+from sync.core import limits, trims
 from sync.core.events import RejectedRow
 from sync.core.segments import IN, UNCERTAIN, Change, diff
 from sync.spec.durations import spoken
@@ -109,6 +109,11 @@ class SegmentPlan:
         return len(self.facts.refused)
 
     @property
+    def trimmed(self) -> Mapping[str, int]:
+        """How many of the ids to send Statsig may trim, by kind (``sync.core.trims``)."""
+        return trims.counted(self.change.removes, self.change.adds)
+
+    @property
     def keys(self) -> int:
         """Ids to send."""
         return len(self.change.removes) + len(self.change.adds)
@@ -152,6 +157,7 @@ class EventPlan:
     Statsig refused before, and that wait for --retry-rejected; ``in_doubt`` counts events that wait for a person's
     word, because nobody knows whether they arrived and the sync does not send them again. ``keys_from`` says what
     the keys mean, and ``keys_were_from`` what those meant that the last run has sent; None where there was none.
+    ``trimmed`` counts events of which Statsig may trim a part, by kind (``sync.core.trims``).
     """
 
     sync: Sync
@@ -170,6 +176,7 @@ class EventPlan:
     held_back: int = 0
     in_doubt: int = 0
     overrides: str | None = None
+    trimmed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows_rejected(self) -> int:
@@ -286,6 +293,11 @@ def refused_note(plan: SyncPlan) -> str | None:
     )
 
 
+def trim_warning(plan: SyncPlan) -> str | None:
+    """What to say of what Statsig may trim; None where there is nothing."""
+    return trims.warning(plan.sync.name, plan.trimmed, "ids" if isinstance(plan, SegmentPlan) else "events")
+
+
 def doubt_warning(plan: SyncPlan) -> str | None:
     """What to say of events that wait for a person's word; None where there are none."""
     if not isinstance(plan, EventPlan) or not plan.in_doubt:
@@ -381,6 +393,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "requests": plan.requests,
         "rejected": _by_reason(rejected_rows(plan.facts.rejects)),
         "held_back": plan.held_back,
+        "trimmed": dict(plan.trimmed),
         "samples": {
             "add": plan.change.adds.head(_SAMPLES).to_list(),
             "remove": plan.change.removes.head(_SAMPLES).to_list(),
@@ -401,6 +414,7 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "body_bytes": sum(batch.body_bytes for batch in plan.batches),
         "rejected": _by_reason(plan.rejected_rows),
         "held_back": plan.held_back,
+        "trimmed": dict(plan.trimmed),
         "in_doubt": plan.in_doubt,
         "samples": list(plan.samples),
     }
