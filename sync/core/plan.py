@@ -86,12 +86,31 @@ class SegmentPlan:
         return self.facts.members
 
     @property
+    def members_in_doubt(self) -> int:
+        """The ids that may or may not be members."""
+        return self.facts.membership.filter(pl.col("status") == UNCERTAIN).height
+
+    @property
     def members_after(self) -> int:
         """The members when all of this is delivered."""
+        removed = len(self.change.removes) - self.removes_of_others
+        added = len(self.change.adds) - self.adds_in_doubt
+        return self.members_before + self.members_in_doubt - removed + added
+
+    @property
+    def removes_of_others(self) -> int:
+        """The ids to remove that the ledgers do not know as members: ``remove`` takes out whoever is in its model."""
+        return len(self.change.removes) - self._known(self.change.removes)
+
+    @property
+    def adds_in_doubt(self) -> int:
+        """The ids to add that may be members already."""
+        return self._known(self.change.adds)
+
+    def _known(self, ids: pl.Series) -> int:
+        """How many of these the ledgers know as members, or as what may be one."""
         known = self.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
-        removed = known.is_in(self.change.removes.implode()).sum() if len(known) else 0
-        added = self.change.adds.is_in(known.implode()).sum() if len(known) else 0
-        return len(known) - int(removed) + len(self.change.adds) - int(added)
+        return int(ids.is_in(known.implode()).sum()) if len(known) and len(ids) else 0
 
     @property
     def rows_rejected(self) -> int:
@@ -386,6 +405,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "audience": len(plan.facts.audience),
         "adds": len(plan.change.adds),
         "removes": len(plan.change.removes),
+        "removes_of_others": plan.removes_of_others,
         "creates_segment": plan.facts.is_missing,
         "adopted": plan.settles,
         "members_before": plan.members_before,
