@@ -3,7 +3,7 @@
 {% endmacro %}
 
 {% macro default__is_json_object(expression) -%}
-  cast({{ expression }} as {{ dbt.type_string() }}) is json object
+  cast({{ expression }} as {{ dbt.type_string() }}) is json object with unique keys
 {%- endmacro %}
 
 {#-
@@ -13,6 +13,8 @@
 {% macro duckdb__is_json_object(expression) -%}
   coalesce(
     json_type(try_cast({{ expression }} as json)) = 'OBJECT'
+    and len(json_keys(try_cast({{ expression }} as json)))
+        = len(list_distinct(json_keys(try_cast({{ expression }} as json))))
     and not regexp_matches(
       regexp_replace(cast(try_cast({{ expression }} as json) as varchar), '"(\\.|[^"\\])*"', '""', 'g'),
       '(?i)nan|inf|,\s*[}\]]'

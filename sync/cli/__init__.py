@@ -14,5 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     from sync.cli.command import execute  # noqa: PLC0415 - keeps ``import sync.cli`` free of side effects
+    from sync.cli.streams import kept_standard_streams  # noqa: PLC0415
 
-    sys.exit(execute(sys.argv[1:] if arguments is None else arguments))
+    with kept_standard_streams():
+        code = execute(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)

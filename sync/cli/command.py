@@ -23,20 +23,13 @@ def execute(arguments: Sequence[str]) -> int:
     """Runs one command; returns its exit code. No error leaves it but a wrong use of arguments."""
     options = parse(arguments)
     try:
-        code = _COMMANDS[options.command](options)
-        # What waits in the buffer would be written after this, where nobody catches that its reader has gone.
-        sys.stdout.flush()
-        return code
+        return _COMMANDS[options.command](options)
     except StatsigSyncError as error:
         return _report_error(options, error, error.exit_code)
     except KeyboardInterrupt:
         print("statsig-sync: stopped.", file=sys.stderr, flush=True)
         # Python would wait for requests in flight before it ends; what they were is in the ledgers.
         os._exit(1)
-    except BrokenPipeError:
-        # Whoever read the output has gone; what was to be done is done or is in the ledgers.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         return _report_error(options, error, 1)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
+import polars as pl
+
+from sync.cli.streams import as_far_as_possible
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, rejected_rows, summary
 from sync.core.reasons import MEANING, SENT_WITHOUT
 from sync.run.apply import Observer, SyncResult
@@ -83,10 +86,9 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
         lines = [
             *(["not in Statsig yet; run creates it"] if plan.facts.is_missing else []),
             *([f"{found:,} ids found in Statsig, adopted as the baseline"] if found else []),
-            f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, "
-            f"{plan.members_after:,} afterwards",
-            *_samples("remove", plan.change.removes.head(3).to_list(), len(plan.change.removes)),
-            *_samples("add", plan.change.adds.head(3).to_list(), len(plan.change.adds)),
+            _member_line(plan),
+            *_samples("remove", plan.change.removes, plan.removes_of_others, "not known as members"),
+            *_samples("add", plan.change.adds, plan.adds_in_doubt, "in doubt"),
         ]
     else:
         lines = [
@@ -99,8 +101,21 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
     return [*lines, *_reject_lines(_rejected(plan)), *requests]
 
 
-def _samples(operation: str, ids: list[str], count: int) -> list[str]:
-    return [f"{count:,} to {operation}, such as {printable(', '.join(ids))}"] if count else []
+def _member_line(plan: SegmentPlan) -> str:
+    """The members before and after; with what the lines on removals and additions say, the numbers add up."""
+    doubts = f"{plan.members_in_doubt:,} in doubt, " if plan.members_in_doubt else ""
+    return (
+        f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, {doubts}"
+        f"{plan.members_after:,} afterwards"
+    )
+
+
+def _samples(operation: str, ids: pl.Series, odd: int, oddity: str) -> list[str]:
+    """How many ids a change takes, some of them, and how many of them do not change the number of members."""
+    if not len(ids):
+        return []
+    counted = f"{len(ids):,} to {operation}" + (f", {odd:,} of them {oddity}" if odd else "")
+    return [f"{counted}, such as {printable(', '.join(ids.head(3).to_list()))}"]
 
 
 def _rejected(plan: SyncPlan) -> dict[tuple[str, str], int]:
@@ -111,7 +126,7 @@ def _rejected(plan: SyncPlan) -> dict[tuple[str, str], int]:
 
 def _reject_lines(counts: dict[tuple[str, str], int]) -> list[str]:
     return [
-        f"{rows:,} row(s) {'sent without a part' if effect == SENT_WITHOUT else 'not sent'}: {reason}"
+        f"{rows:,} row(s) {'go without a part' if effect == SENT_WITHOUT else 'not sent'}: {reason}"
         f" ({MEANING.get(reason, reason)})"
         for (reason, effect), rows in sorted(counts.items())
     ]
@@ -182,7 +197,7 @@ class PlainObserver:
     """Plain lines, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream = as_far_as_possible(stream)
 
     def planned(self, plan: Plan) -> None:
         """Says what is worth knowing before anything is sent."""

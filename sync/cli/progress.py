@@ -22,7 +22,7 @@ class ProgressObserver(PlainObserver):
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=Console(file=self._stream),
             transient=True,
         )
         self._task: TaskID | None = None

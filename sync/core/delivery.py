@@ -218,6 +218,10 @@ class Trail:
         seconds = self.seconds + outcome.elapsed_ms / 1000 + pause
         return Trail(self.doubts + 1, self.attempts + outcome.attempts, seconds, pause)
 
+    def with_attempts(self, outcome: Outcome) -> Outcome:
+        """The outcome of the last request, with the attempts of those before it."""
+        return replace(outcome, attempts=self.attempts + outcome.attempts)
+
     def is_within(self, patience: Patience) -> bool:
         """Whether one more request may follow."""
         return (

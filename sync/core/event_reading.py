@@ -159,6 +159,6 @@ hashed as not materialized (select *, {_HASH} as row_hash from source)
 select key, row_hash, event_time, reason, detail, without, head, custom,
     sent_hash is not null as was_sent, coalesce(sent_hash = row_hash, false) as is_the_sent_one,
     (select reasons from temp.main.{_LOGGED} as logged
-        where logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key) as logged
+        where logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key) as logged, trimmed
 from hashed
 """

@@ -14,10 +14,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sync.core import reasons, sql
+from sync.core import reasons, sql, trims
 from sync.core.columns import Column, Kind, find
 from sync.spec.model import MAPPABLE_FIELDS, USER_FIELDS, EventConfig
-from sync.spec.statsig import FORBIDDEN_IN_EVENT_NAME, MAX_TEXT_LENGTH
+from sync.spec.statsig import FORBIDDEN_IN_EVENT_NAME, KEPT_JSON_LENGTH, KEPT_TEXT_LENGTH, MAX_TEXT_LENGTH
 
 _TIMES = frozenset({Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ})
 KEY_KINDS = _TIMES | {Kind.INTEGER, Kind.DECIMAL, Kind.TEXT, Kind.UUID}
@@ -30,7 +30,14 @@ FIELD_KINDS: Mapping[str, frozenset[Kind]] = {
 
 # Epoch milliseconds of 2100-01-01: a larger number is most often milliseconds read as seconds.
 _LATEST_TIME = 4_102_444_800_000
-_ISO_DATE = r"^\d{4}-\d{2}-\d{2}"
+# ISO 8601 in its extended form: a date, that with a time, and both with Z or an offset of up to 14 hours, 59 minutes.
+_DATE = r"^\d{4}-\d{2}-\d{2}"
+_TIME = _DATE + r"[T ]\d{2}:\d{2}(:\d{2}([.]\d+)?)?"
+_ZONE = r"(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
+# A column that stands beside the model's own, so with a name that no model has.
+_MILLISECONDS = "statsig_sync_milliseconds"
+# Kinds of value whose text is never longer than Statsig keeps.
+_SHORT_KINDS = _TIMES | {Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN, Kind.UUID}
 
 
 @dataclass(frozen=True)
@@ -82,31 +89,41 @@ def _required(columns: Sequence[Column], name: str) -> Column:
 
 
 def source_query(config: EventConfig, columns: EventColumns, relation: str, also: str = "") -> str:
-    """A select over the relation with one row per event, encoded; ``also`` is put behind its columns.
+    """A select over the relation with one row per event, encoded; ``also`` is more columns, behind a comma.
 
     Columns: ``key`` (text of the unique key), ``event_time`` (milliseconds UTC), ``reason`` and
     ``detail`` (why the row cannot be sent; null where it can), ``without`` (a reason for a part that was
     left out), ``head`` (the event's JSON, open at the end of ``user``), ``custom`` (text as it stands in
-    the warehouse).
+    the warehouse), ``trimmed`` (kinds of parts that Statsig may trim, joined by commas; null where there are none).
+
+    What is needed more than once is a column of an inner select.
     """
     key = sql.text_form(columns.unique_key)
-    time = _time(columns)
-    reason, detail = _reason(config, columns, key, time)
+    reason, detail = _reason(config, columns, key)
     custom = columns.fields.get("custom")
-    return (
-        f"select {key} as key, {time} as event_time, {reason} as reason, {detail} as detail,"
-        f" {_without(columns)} as without, {_head(config, columns, time)} as head,"
-        f" {sql.text_form(custom) if custom else 'cast(null as varchar)'} as custom{also}\n"
-        f"from {relation}"
-    )
+    lengths = {f"{kind}_length": length for kind, length in _lengths(config, columns).items()}
+    inner = ["opening", "metadata", "person", *lengths]
+    return f"""select * exclude ({", ".join(inner)}), {_head()} as head, {_trimmed()} as trimmed
+from (
+    select {key} as key, {_event_time(columns)} as event_time, {reason} as reason, {detail} as detail,
+        {_without(columns)} as without, {sql.text_form(custom) if custom else "cast(null as varchar)"} as custom,
+        {_opening(config, columns)} as opening, {_metadata(columns)} as metadata,
+        {_joined(_user(config, columns))} as person,
+        {", ".join(f"{length} as {name}" for name, length in lengths.items())}{also}
+    from (select *, {_time(columns)} as {_MILLISECONDS} from {relation})
+)"""
 
 
 def _time(columns: EventColumns) -> str:
     column = columns.fields.get("event_time")
-    if column is None:
+    return "cast(null as bigint)" if column is None else _milliseconds(column)
+
+
+def _event_time(columns: EventColumns) -> str:
+    """The milliseconds, where they are a time that can be sent."""
+    if "event_time" not in columns.fields:
         return "cast(null as bigint)"
-    milliseconds = _milliseconds(column)
-    return f"case when {milliseconds} >= 0 and {milliseconds} < {_LATEST_TIME} then {milliseconds} end"
+    return f"case when {_MILLISECONDS} >= 0 and {_MILLISECONDS} < {_LATEST_TIME} then {_MILLISECONDS} end"
 
 
 def _milliseconds(column: Column) -> str:
@@ -120,12 +137,20 @@ def _milliseconds(column: Column) -> str:
         case Kind.INTEGER | Kind.DECIMAL | Kind.FLOAT:
             return f"try_cast(round(try_cast({name} as double) * 1000) as bigint)"
         case _:
-            text = sql.text_form(column)
-            parsed = f"try_cast({text} as timestamptz)"
-            return (
-                f"(case when regexp_matches({text}, {sql.literal(_ISO_DATE)}) and isfinite({parsed})"
-                f" then epoch_us({parsed}) // 1000 end)"
-            )
+            return f"(epoch_us(try_cast({_zoned(sql.text_form(column))} as timestamptz)) // 1000)"
+
+
+def _zoned(text: str) -> str:
+    """A time in text with its zone, UTC where it names none; null where it is not ISO 8601 in its extended form.
+
+    DuckDB reads more: names of zones such as BST, which stands for Dhaka there, and text without a zone in that of the
+    session.
+    """
+    return (
+        f"case when regexp_matches({text}, {sql.literal(_TIME + _ZONE + '$')}) then {text}"
+        f" when regexp_matches({text}, {sql.literal(_TIME + '$')}) then {text} || 'Z'"
+        f" when regexp_matches({text}, {sql.literal(_DATE + '$')}) then {text} || 'T00:00Z' end"
+    )
 
 
 def _name(config: EventConfig, columns: EventColumns) -> str:
@@ -134,7 +159,7 @@ def _name(config: EventConfig, columns: EventColumns) -> str:
     return sql.text_form(columns.fields["event_name"])
 
 
-def _reason(config: EventConfig, columns: EventColumns, key: str, time: str) -> tuple[str, str]:
+def _reason(config: EventConfig, columns: EventColumns, key: str) -> tuple[str, str]:
     """The reason why a row cannot be sent, and a detail, as expressions; the first that holds counts."""
     whens = [(f"{key} is null", reasons.MISSING_UNIQUE_KEY, "null")]
     if config.event_name is None:
@@ -145,7 +170,8 @@ def _reason(config: EventConfig, columns: EventColumns, key: str, time: str) -> 
         whens.append((f"{too_long} or {forbidden}", reasons.INVALID_EVENT_NAME, f"left({name}, {MAX_TEXT_LENGTH})"))
     if "event_time" in columns.fields:
         raw = sql.text_form(columns.fields["event_time"])
-        whens.append((f"{raw} is not null and {time} is null", reasons.INVALID_EVENT_TIME, f"left({raw}, 100)"))
+        is_wrong = f"{raw} is not null and ({_event_time(columns)}) is null"
+        whens.append((is_wrong, reasons.INVALID_EVENT_TIME, f"left({raw}, 100)"))
     ids = [sql.text_form(column) for column in columns.identifiers]
     nobody = " and ".join(f"({one} is null or {sql.is_blank(one)})" for one in ids)
     whens.append((nobody, reasons.MISSING_IDENTIFIER, "null"))
@@ -176,21 +202,62 @@ def _value_problem(column: Column) -> str:
     return f"length({sql.text_form(column)}) > {MAX_TEXT_LENGTH}"
 
 
-def _head(config: EventConfig, columns: EventColumns, time: str) -> str:
+def _opening(config: EventConfig, columns: EventColumns) -> str:
+    """The members of an event that stand before its metadata."""
     parts = [
         _member("eventName", sql.json_string(_name(config, columns))),
-        _member("time", f"cast({time} as varchar)"),
+        _member("time", f"cast({_event_time(columns)} as varchar)"),
     ]
     if value := columns.fields.get("event_value"):
         number = value.kind in (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
         form = sql.text_form(value)
         encoded = form if number else sql.json_string(form)
         parts.append(_member("value", f"case when not ({_value_problem(value)}) then {encoded} end"))
-    metadata = [_member(column.name, sql.json_string(sql.text_form(column))) for column in columns.metadata]
-    if metadata:
-        parts.append(f"{sql.literal(chr(34) + 'metadata' + chr(34) + ':{')} || {_joined(metadata)} || '}}'")
-    user = f"{sql.literal(chr(34) + 'user' + chr(34) + ':{')} || {_joined(_user(config, columns))}"
-    return f"'{{' || {_joined([*parts, user])}"
+    return _joined(parts)
+
+
+def _metadata(columns: EventColumns) -> str:
+    """The object of the metadata; null where no column becomes metadata."""
+    members = [_member(column.name, sql.json_string(sql.text_form(column))) for column in columns.metadata]
+    return f"'{{' || {_joined(members)} || '}}'" if members else "cast(null as varchar)"
+
+
+def _head() -> str:
+    metadata, user = (sql.literal(json.dumps(name) + ":") for name in ("metadata", "user"))
+    return f"'{{' || concat_ws(',', nullif(opening, ''), {metadata} || metadata, {user} || '{{' || person)"
+
+
+def _lengths(config: EventConfig, columns: EventColumns) -> Mapping[str, str]:
+    """How long the longest text of each kind is, as an expression, null where there is none."""
+    value = columns.fields.get("event_value")
+    return {
+        trims.EVENT_NAME: f"length({_name(config, columns)})",
+        trims.EVENT_VALUE: _longest([value] if value else []),
+        trims.METADATA_VALUE: _longest(columns.metadata),
+        trims.ID: _longest(columns.identifiers),
+    }
+
+
+def _longest(columns: Sequence[Column]) -> str:
+    lengths = [f"length({sql.text_form(column)})" for column in columns if column.kind not in _SHORT_KINDS]
+    return f"greatest({', '.join(lengths)})" if lengths else "cast(null as bigint)"
+
+
+def _trimmed() -> str:
+    """The kinds of parts that Statsig may trim, from their lengths."""
+    texts = (trims.EVENT_NAME, trims.EVENT_VALUE, trims.METADATA_VALUE, trims.ID)
+    person, custom = "length(person) + 2", f"length(custom) + {len(',custom:' + chr(34) * 2)}"
+    conditions = {
+        **{kind: f"{kind}_length > {KEPT_TEXT_LENGTH}" for kind in texts},
+        trims.METADATA: f"length(metadata) > {KEPT_JSON_LENGTH}",
+        trims.CUSTOM: f"length(custom) > {KEPT_JSON_LENGTH}",
+        trims.USER: f"{person} > {KEPT_JSON_LENGTH}",
+        trims.USER_WITH_CUSTOM: f"{person} <= {KEPT_JSON_LENGTH} and {person} + {custom} > {KEPT_JSON_LENGTH}",
+    }
+    # An event value that is too long to be sent at all is no trimmed one.
+    conditions[trims.EVENT_VALUE] += f" and event_value_length <= {MAX_TEXT_LENGTH}"
+    found = [f"case when {condition} then {sql.literal(kind)} end" for kind, condition in conditions.items()]
+    return f"nullif({_joined(found)}, '')"
 
 
 def _user(config: EventConfig, columns: EventColumns) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sync import __version__
-from sync.core import reasons
+from sync.core import reasons, trims
 from sync.spec.model import EventConfig
 from sync.spec.statsig import MAX_EVENT_BODY_BYTES, MAX_EVENTS_PER_REQUEST
 
@@ -26,8 +28,8 @@ class Row(NamedTuple):
 
     ``was_sent`` says whether the ledgers have its key already, ``is_the_sent_one`` whether they have it with
     this very row, and ``logged`` holds the reasons that the reject ledger has for exactly this row, joined by
-    commas. ``copies`` counts the source rows that are the same to the letter, and ``is_chosen`` says whether
-    this is the row that stands for its key.
+    commas. ``trimmed`` holds the kinds of its parts that Statsig may trim. ``copies`` counts the source rows that
+    are the same to the letter, and ``is_chosen`` says whether this is the row that stands for its key.
     """
 
     key: str | None
@@ -41,6 +43,7 @@ class Row(NamedTuple):
     was_sent: bool
     is_the_sent_one: bool
     logged: str | None
+    trimmed: str | None = None
     copies: int = 1
     is_chosen: bool = True
 
@@ -95,7 +98,7 @@ def choose(ranked: Iterable[Row]) -> Iterator[Row]:
 
 
 def custom_problem(custom: str) -> tuple[bytes | None, str | None]:
-    """``custom`` as a JSON object without nulls, or why it cannot be one.
+    """``custom`` as a JSON object without nulls and with each key once, or why it cannot be one.
 
     The decoder is strict: NaN, Infinity and trailing commas, which a warehouse may let pass, are not JSON.
     Values are what Statsig's HTTP API reference allows: strings, numbers, booleans, lists of strings.
@@ -108,11 +111,31 @@ def custom_problem(custom: str) -> tuple[bytes | None, str | None]:
     odd = sorted(name for name, value in found.items() if not _custom_value_fits(value))
     if odd:
         return None, f"property {odd[0][:100]!r} is neither a string, a number, a boolean nor a list of strings"
+    if (twice := _key_that_is_there_twice(raw, found)) is not None:
+        return None, f"property {twice[:100]!r} is there twice"
     if None in found.values():
         # Only objects with a null are written anew, so that numbers otherwise keep their digits.
         kept = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         return msgspec.json.encode({name: value for name, value in kept.items() if found[name] is not None}), None
     return raw, None
+
+
+# What ends a property's name, and what looks like it in a text.
+_NAME_END = re.compile(rb'"\s*:')
+
+
+def _key_that_is_there_twice(raw: bytes, found: Mapping[str, Any]) -> str | None:
+    """The first key that an object of plain values has more than once; None where there is none.
+
+    Each key has its colon, so that an object with as many colons as keys has none twice; what is left over are texts
+    with colons in them.
+    """
+    if raw.count(b":") == len(found) or len(_NAME_END.findall(raw)) == len(found):
+        return None
+    # Numbers stay text: they do not matter, and Python refuses to read very long ones.
+    pairs = json.loads(raw, object_pairs_hook=list, parse_int=str, parse_float=str)
+    counts = Counter(name for name, _ in pairs)
+    return next((name for name, count in counts.items() if count > 1), None)
 
 
 def _custom_value_fits(value: Any) -> bool:
@@ -175,6 +198,14 @@ def _encode(row: Row) -> tuple[Event | None, list[RejectedRow]]:
     if len(body) + ENVELOPE_BYTES > MAX_EVENT_BODY_BYTES:
         return None, [_rejected(row, reasons.EVENT_TOO_LARGE, f"{len(body)} bytes", 1)]
     return Event(row.key or "", row.row_hash, row.event_time, body), problems
+
+
+def trimmed_kinds(row: Row, event: Event) -> Iterable[str]:
+    """The kinds of an event's parts that Statsig may trim."""
+    if not row.trimmed:
+        return ()
+    has_custom = len(event.body) > len(assemble(row.head or "{", None))
+    return trims.kinds(row.trimmed, has_custom)
 
 
 def _rejected(row: Row, reason: str, detail: str | None, count: int) -> RejectedRow:

@@ -13,6 +13,8 @@ from sync.spec.parse import META_PATH, nearest
 
 def mapping_faults(sync: Sync, columns: Sequence[Column]) -> tuple[Fault, ...]:
     """What is wrong between the sync's configuration and its relation's columns."""
+    if marked := [column for column in columns if column.name.startswith(_BYTE_ORDER_MARK)]:
+        return tuple(_marked_fault(sync, column) for column in marked)
     missing = [(key, name) for key, name in _named_columns(sync) if find(columns, name) is None]
     faults = [_missing_fault(sync, key, name, columns) for key, name in missing]
     if isinstance(sync.config, SegmentConfig):
@@ -22,6 +24,20 @@ def mapping_faults(sync: Sync, columns: Sequence[Column]) -> tuple[Fault, ...]:
     stand_ins = [Column(name, "VARCHAR") for name in dict.fromkeys(name for _, name in missing)]
     found = resolve(sync.config, [*columns, *stand_ins])
     return (*faults, *_event_faults(sync, sync.config, found), *_dot_faults(sync, found.metadata, columns))
+
+
+# What some programs write before the text of a file, so that it gets into the name of its first column.
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+def _marked_fault(sync: Sync, column: Column) -> Fault:
+    name = column.name.lstrip(_BYTE_ORDER_MARK)
+    message = (
+        f"is a model whose column '{name}' has a byte order mark (U+FEFF) before its name, so that nothing finds it as "
+        f"'{name}'. It comes from a file that was saved with one: save the file as UTF-8 without it, or rename the "
+        "column in the model."
+    )
+    return Fault(sync.file, f"exposure {sync.name}", "depends_on", message)
 
 
 def ignored_columns_note(sync: Sync) -> str | None:

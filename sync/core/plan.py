@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from sync.core import limits
+from sync.core import limits, trims
 from sync.core.events import RejectedRow
 from sync.core.segments import IN, UNCERTAIN, Change, diff
 from sync.spec.durations import spoken
@@ -86,12 +86,31 @@ class SegmentPlan:
         return self.facts.members
 
     @property
+    def members_in_doubt(self) -> int:
+        """The ids that may or may not be members."""
+        return self.facts.membership.filter(pl.col("status") == UNCERTAIN).height
+
+    @property
     def members_after(self) -> int:
         """The members when all of this is delivered."""
+        removed = len(self.change.removes) - self.removes_of_others
+        added = len(self.change.adds) - self.adds_in_doubt
+        return self.members_before + self.members_in_doubt - removed + added
+
+    @property
+    def removes_of_others(self) -> int:
+        """The ids to remove that the ledgers do not know as members: ``remove`` takes out whoever is in its model."""
+        return len(self.change.removes) - self._known(self.change.removes)
+
+    @property
+    def adds_in_doubt(self) -> int:
+        """The ids to add that may be members already."""
+        return self._known(self.change.adds)
+
+    def _known(self, ids: pl.Series) -> int:
+        """How many of these the ledgers know as members, or as what may be one."""
         known = self.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
-        removed = known.is_in(self.change.removes.implode()).sum() if len(known) else 0
-        added = self.change.adds.is_in(known.implode()).sum() if len(known) else 0
-        return len(known) - int(removed) + len(self.change.adds) - int(added)
+        return int(ids.is_in(known.implode()).sum()) if len(known) and len(ids) else 0
 
     @property
     def rows_rejected(self) -> int:
@@ -107,6 +126,11 @@ class SegmentPlan:
     def held_back(self) -> int:
         """Ids that Statsig refused before, and that wait for --retry-rejected."""
         return len(self.facts.refused)
+
+    @property
+    def trimmed(self) -> Mapping[str, int]:
+        """How many of the ids to send Statsig may trim, by kind (``sync.core.trims``)."""
+        return trims.counted(self.change.removes, self.change.adds)
 
     @property
     def keys(self) -> int:
@@ -152,6 +176,7 @@ class EventPlan:
     Statsig refused before, and that wait for --retry-rejected; ``in_doubt`` counts events that wait for a person's
     word, because nobody knows whether they arrived and the sync does not send them again. ``keys_from`` says what
     the keys mean, and ``keys_were_from`` what those meant that the last run has sent; None where there was none.
+    ``trimmed`` counts events of which Statsig may trim a part, by kind (``sync.core.trims``).
     """
 
     sync: Sync
@@ -170,6 +195,7 @@ class EventPlan:
     held_back: int = 0
     in_doubt: int = 0
     overrides: str | None = None
+    trimmed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rows_rejected(self) -> int:
@@ -286,6 +312,11 @@ def refused_note(plan: SyncPlan) -> str | None:
     )
 
 
+def trim_warning(plan: SyncPlan) -> str | None:
+    """What to say of what Statsig may trim; None where there is nothing."""
+    return trims.warning(plan.sync.name, plan.trimmed, "ids" if isinstance(plan, SegmentPlan) else "events")
+
+
 def doubt_warning(plan: SyncPlan) -> str | None:
     """What to say of events that wait for a person's word; None where there are none."""
     if not isinstance(plan, EventPlan) or not plan.in_doubt:
@@ -374,6 +405,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "audience": len(plan.facts.audience),
         "adds": len(plan.change.adds),
         "removes": len(plan.change.removes),
+        "removes_of_others": plan.removes_of_others,
         "creates_segment": plan.facts.is_missing,
         "adopted": plan.settles,
         "members_before": plan.members_before,
@@ -381,6 +413,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "requests": plan.requests,
         "rejected": _by_reason(rejected_rows(plan.facts.rejects)),
         "held_back": plan.held_back,
+        "trimmed": dict(plan.trimmed),
         "samples": {
             "add": plan.change.adds.head(_SAMPLES).to_list(),
             "remove": plan.change.removes.head(_SAMPLES).to_list(),
@@ -401,6 +434,7 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "body_bytes": sum(batch.body_bytes for batch in plan.batches),
         "rejected": _by_reason(plan.rejected_rows),
         "held_back": plan.held_back,
+        "trimmed": dict(plan.trimmed),
         "in_doubt": plan.in_doubt,
         "samples": list(plan.samples),
     }

@@ -36,6 +36,6 @@ MEANING = {
     EVENT_TOO_LARGE: "the event alone is larger than one request may be",
     NOT_STRICT_JSON: "the event cannot be written as JSON",
     REFUSED_BY_STATSIG: "Statsig refused this row; detail has its message",
-    INVALID_CUSTOM: "custom is not a JSON object of strings, numbers, booleans and lists of strings",
+    INVALID_CUSTOM: "custom is not a JSON object of strings, numbers, booleans and lists of strings, each key once",
     INVALID_EVENT_VALUE: "the value is not a finite number, or is text of 128 characters or more",
 }

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 
 from sync.core.columns import Column, Kind
+from sync.core.quoting import identifier, literal
+from sync.core.zones import in_utc
+
+__all__ = ["has_outer_space", "identifier", "is_blank", "is_relation", "json_string", "literal", "text_form"]
 
 # Outer white space: what ASCII and Unicode call a space, and the control characters that look like one.
 _OUTER_SPACE = r"^[\s\x0b\x85\p{Z}]|[\s\x0b\x85\p{Z}]$"
 _BLANK = r"^[\s\x0b\x85\p{Z}]*$"
-
-
-def identifier(name: str) -> str:
-    """The name of a column or relation, quoted."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 _RELATION = re.compile(
@@ -33,19 +32,13 @@ def is_relation(text: str) -> bool:
     return _RELATION.fullmatch(text) is not None
 
 
-def literal(text: str) -> str:
-    """A string literal. NUL cannot stand in SQL text, so it is put together with chr(0)."""
-    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
-    return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"
-
-
 def text_form(column: Column) -> str:
     """An expression for the column's value as text; null stays null.
 
     The forms: ``true``/``false``; numbers as digits; dates ``2026-01-31``; timestamps
     ``2026-01-31T10:00:00.5`` without and ``2026-01-31T10:00:00.5Z`` with a time zone (always UTC),
     and ``infinity`` where they are not finite;
-    UUIDs in lower case with hyphens; lists, structs and maps as JSON; binary data as lower case hex.
+    UUIDs in lower case with hyphens; lists, structs and maps as JSON, with times in UTC; binary data as lower case hex.
     """
     name = identifier(column.name)
     text = f"cast({name} as varchar)"
@@ -62,7 +55,7 @@ def text_form(column: Column) -> str:
             # DuckDB leaves out the zero before the point where a type has no digits there.
             text = f"regexp_replace({text}, '^(-?)[.]', '\\10.')"
         case Kind.NESTED:
-            text = f"cast(to_json({name}) as varchar)"
+            text = f"cast(to_json({in_utc(name, column.type)}) as varchar)"
         case Kind.BLOB:
             text = f"lower(hex({name}))"
     return text

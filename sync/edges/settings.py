@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,25 +131,80 @@ def _variable_fault(sync: Sync, variable: str, problem: str) -> Fault:
 
 
 def _check_key(sync: Sync, environment: Mapping[str, str]) -> None:
-    value = _key_value(sync, environment)
-    if problem := _key_problem(Secret(value) if value else None, isinstance(sync.config, EventConfig)):
-        raise ConfigError([key_fault(sync, problem)])
+    variable, value = _found_key(sync, environment)
+    problem = _form_problem(value, is_file=variable != _key_variable(sync)) or _key_problem(
+        Secret(value) if value else None, isinstance(sync.config, EventConfig)
+    )
+    if problem:
+        raise ConfigError([_variable_fault(sync, variable, problem)])
 
 
 def _key_value(sync: Sync, environment: Mapping[str, str]) -> str:
-    """The key in a sync's variable, or in the file that the one with ``_FILE`` names; empty where neither is set."""
+    """The key of a sync; empty where none is set."""
+    return _found_key(sync, environment)[1]
+
+
+def _found_key(sync: Sync, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The variable that was read, and the key in it, or in the file that the one with ``_FILE`` names."""
     variable = _key_variable(sync)
     value = environment.get(variable, "").strip()
     file = environment.get(f"{variable}_FILE", "").strip()
     if value or not file:
-        return value
+        return variable, value
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
+        return f"{variable}_FILE", Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         # What it names may be the key itself, set in the wrong variable.
         message = f"does not name a file that can be read: {reason}."
         raise ConfigError([_variable_fault(sync, f"{variable}_FILE", message)]) from error
+
+
+_BYTE_ORDER_MARK = "\ufeff"
+_QUOTES = frozenset("\"'`\u2018\u2019\u201c\u201d")
+
+
+def _form_problem(value: str, is_file: bool) -> str | None:
+    """What came along with a key that is no part of it. The value is not repeated."""
+    where = "names a file whose content" if is_file else "holds a value that"
+    if value.startswith(_BYTE_ORDER_MARK):
+        mend = "Save the file as UTF-8 without one." if is_file else "Set the variable without it."
+        return f"{where} starts with a byte order mark (U+FEFF), which is no part of the key. {mend}"
+    if value and not _QUOTES.isdisjoint((value[0], value[-1])):
+        mend = "the file" if is_file else "the variable"
+        return f"{where} is in quotes, which are no part of the key. Take them out of {mend}."
+    if is_file and "\0" in value:
+        return f"{where} is not text in UTF-8. Save the file as UTF-8."
+    return None
+
+
+def _check_proxy(sync: Sync, environment: Mapping[str, str]) -> None:
+    """Raises ``ConfigError`` where the way to Statsig is a SOCKS proxy and the package that it needs is not there."""
+    variable = _socks_variable(_url(sync, environment), environment)
+    if variable is not None and importlib.util.find_spec("socks") is None:
+        message = (
+            "names a SOCKS proxy, which needs one more package: pip install 'requests[socks]'. Install it where "
+            "statsig-sync is, or name Statsig's host in NO_PROXY."
+        )
+        raise ConfigError([Fault("", "environment", variable, message)])
+
+
+def _socks_variable(url: str, environment: Mapping[str, str]) -> str | None:
+    """The variable that sends a request to this address through a SOCKS proxy, as ``requests`` reads them."""
+    names = [_set_variable(f"{kind}_proxy", environment) for kind in (urlsplit(url).scheme, "all")]
+    variable = next((name for name in names if name is not None), None)
+    if is_loopback(url) or variable is None or not environment[variable].strip().lower().startswith("socks"):
+        return None
+    from requests.utils import should_bypass_proxies  # noqa: PLC0415 - slow to import, and seldom needed
+
+    exceptions = _set_variable("no_proxy", environment)
+    return None if should_bypass_proxies(url, environment[exceptions] if exceptions else "") else variable
+
+
+def _set_variable(name: str, environment: Mapping[str, str]) -> str | None:
+    """A variable's name in lower case, or else in upper case, as it is set; None where it is not, or is empty."""
+    found = name if name in environment else name.upper()
+    return found if environment.get(found) else None
 
 
 def project_name(url: str, name: str | None) -> str:
@@ -168,7 +224,7 @@ def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str], all_syncs:
     """
     faults: dict[tuple[str, str], Fault] = {}
     for sync in syncs:
-        for check in (_url, _check_key):
+        for check in (_url, _check_key, _check_proxy):
             try:
                 check(sync, environment)
             except ConfigError as error:

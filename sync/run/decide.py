@@ -18,6 +18,7 @@ from sync.core.plan import (
     project_size_refusals,
     refused_note,
     size_warnings,
+    trim_warning,
 )
 
 
@@ -42,6 +43,7 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
     plans: list[SyncPlan] = sorted([*segments, *events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
+    warnings += [warning for plan in plans if (warning := trim_warning(plan))]
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     refusals = [

@@ -73,7 +73,9 @@ class Route:
 
 @dataclass(frozen=True)
 class Ending:
-    """The outcome that ended a sync early; ``refusals`` counts rows refused in a row, where those ended it."""
+    """The outcome that ended a sync early, with the attempts of all requests that the same keys have behind them.
+
+    ``refusals`` counts rows refused in a row, where those ended it."""
 
     outcome: Outcome
     refusals: int = 0
@@ -137,7 +139,7 @@ class _Delivery:
             # Depth first: a fault that is in every row shows after few requests.
             self.waiting.extendleft(reversed(following))
             is_stuck = one[1].state in (State.UNSENT, State.UNKNOWN) and not following
-            ending = ending or (Ending(one[1]) if is_stuck else None)
+            ending = ending or (Ending(parcel.trail.with_attempts(one[1])) if is_stuck else None)
         refusals = sum(parcel.size for parcel, _ in self.suspects)
         if ending is None and refusals >= _HOPELESS_REFUSALS and not _was_any_taken(settled):
             return Ending(self.suspects[-1][1][1], refusals)

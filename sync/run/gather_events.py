@@ -5,6 +5,7 @@ Memory holds one batch at a time, whatever the number of events.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -30,6 +31,7 @@ from sync.core.events import (
     rank,
     request_body,
     settle_row,
+    trimmed_kinds,
 )
 from sync.core.plan import EventBatch, EventPlan, KeySource
 from sync.core.reasons import SENT_WITHOUT
@@ -78,6 +80,7 @@ class _Intake:
         self.rejected_rows: dict[tuple[str, str], int] = {}
         self.samples: list[str] = []
         self.held_back = 0
+        self.trimmed: Counter[str] = Counter()
 
     def events(self, rows: Iterable[Row]) -> Iterator[Event]:
         """The events to send."""
@@ -92,6 +95,7 @@ class _Intake:
                 if not (is_skipped and one.effect == SENT_WITHOUT):
                     self._reject(one)
             if event is not None and not is_skipped:
+                self.trimmed.update(trimmed_kinds(row, event))
                 yield event
 
     def _reject(self, row: RejectedRow) -> None:
@@ -149,6 +153,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         last_sequence(world, project, source.sync, session),
         intake.held_back,
         _in_doubt(world, project, source.sync, session) if config.on_unknown == "hold" else 0,
+        trimmed=dict(intake.trimmed),
     )
 
 

@@ -191,6 +191,9 @@ def _segment_syncs(everything: Sequence[Sync], request: VerifyRequest) -> tuple[
         raise ConfigError(faults)
     chosen = choose(everything, request.select, "--select")
     segments = tuple(sync for sync in chosen if isinstance(sync.config, SegmentConfig))
+    if not segments and not request.select:
+        message = "no sync of the project fills a segment, so there is no list to compare; events cannot be read back."
+        raise ConfigError([Fault("", "", "", message)])
     if not segments:
         raise ConfigError([Fault("", "", "--select", "names no segment sync; events cannot be read back.")])
     return segments

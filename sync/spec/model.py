@@ -26,7 +26,8 @@ STATSIG_ID_TYPES = {"user_id": "userID", "stable_id": "stableID"}
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    # A number, a boolean or a date is not taken for text: YAML has changed it before, such as 2026_01 to 202601.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _text_of_date(value: Any) -> Any:

@@ -86,6 +86,7 @@ def _config(meta: Any, at: _Place, faults: list[Fault]) -> SegmentConfig | Event
         suggestion = nearest(str(found), _CONFIGS) if found is not None else ""
         faults.append(at.fault("object", f"is {_kind(found)}; write 'segment' or 'events'.{suggestion}"))
         return None
+    meta = _with_text_keys(meta, sorted(model.model_fields), at, faults)
     try:
         config = model.model_validate(meta)
     except ValidationError as error:
@@ -98,6 +99,81 @@ def _config(meta: Any, at: _Place, faults: list[Fault]) -> SegmentConfig | Event
         return None
     faults.extend(_rule_faults(config, at))
     return config
+
+
+def _with_text_keys(meta: dict[Any, Any], known: Sequence[str], at: _Place, faults: list[Fault]) -> dict[str, Any]:
+    """A copy without the keys that YAML has not read as text; adds to ``faults`` what to write instead of them."""
+    kept: dict[str, Any] = {}
+    for key, value in meta.items():
+        if isinstance(key, str):
+            kept[key] = _with_text_names(key, value, at, faults) if isinstance(value, dict) else value
+        else:
+            faults.append(_key_fault((key,), known, at))
+    return kept
+
+
+def _with_text_names(key: str, mapping: dict[Any, Any], at: _Place, faults: list[Fault]) -> dict[str, Any]:
+    faults.extend(_key_fault((key, name), (), at) for name in mapping if not isinstance(name, str))
+    return {name: value for name, value in mapping.items() if isinstance(name, str)}
+
+
+def _key_fault(place: tuple[Any, ...], known: Sequence[str], at: _Place) -> Fault:
+    """A key that is no text, in a mapping that is named by the other parts of its place."""
+    own = place[-1]
+    path = ".".join(str(part) for part in place[:-1])
+    if own is None:
+        return at.fault(path, _NAMELESS)
+    shown = _written(own)
+    key = f"{path}.{shown}" if path else shown
+    if path in _TEXT_NAMES:
+        return at.fault(key, not_text(own, f'"{shown}": {_TEXT_NAMES[path]}'))
+    keys = sorted(_INSIDE[path].model_fields) if path in _INSIDE else known
+    return at.fault(key, f"is not a key of statsig-sync.{f' The keys are: {_listed(keys)}.' if keys else ''}")
+
+
+# Mappings whose keys the user chooses, with what stands behind a key.
+_TEXT_NAMES = dict.fromkeys(("columns", "custom_ids"), "<column>")
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return ", ".join(keys)
+
+
+def is_not_text(value: Any) -> bool:
+    """Whether YAML has read something as a number, a boolean, a date or a time."""
+    return isinstance(value, bool | int | float | dt.date | dt.time)
+
+
+def not_text(value: Any, example: str) -> str:
+    """What to say of a value that has to be text and that YAML has read as something else.
+
+    YAML 1.1, which dbt reads, takes ``2026_01`` for 202601, ``0404`` for 260, ``12:30`` for 750, and ``yes`` for true:
+    what was written cannot be told from what was read.
+    """
+    kind, others = _KINDS_OF_YAML.get(type(value), ("a date", _DATES))
+    return f"is {_written(value)}, {kind}; write it in quotes, as in {example}. {others}"
+
+
+_NUMBERS = "YAML reads 2026_01, 0404, 1.10 and 12:30 as numbers too, so write in the quotes what you mean."
+_DATES = "YAML may have read it from another spelling, so write in the quotes what you mean."
+_KINDS_OF_YAML = {
+    bool: ("a boolean", "YAML reads yes, no, on and off as booleans too, so write in the quotes what you mean."),
+    int: ("a number", _NUMBERS),
+    float: ("a number", _NUMBERS),
+    dt.datetime: ("a time", _DATES),
+    dt.time: ("a time", _DATES),
+}
+
+
+def _written(value: Any) -> str:
+    """A value as YAML writes it, where that is not its Python form."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dt.date() | dt.time():
+            return value.isoformat()
+        case _:
+            return repr(value)[:100]
 
 
 # What stands in for a required key that is missing or wrong while the others are checked.
@@ -161,6 +237,8 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
             return at.fault(key, f"is not a key of statsig-sync.{nearest(own, keys)} The keys are: {', '.join(keys)}.")
         case "missing":
             return at.fault(key, _MISSING.get(key, "is missing; add it."))
+        case "string_type" if is_not_text(detail["input"]) and place[0] not in _NO_FREE_TEXT:
+            return at.fault(key, not_text(detail["input"], _example(place, _written(detail["input"]))))
         case "literal_error":
             expected = detail["ctx"]["expected"].replace("'", "")
             suggestion = nearest(str(detail["input"]), expected.replace(" or ", ", ").split(", "))
@@ -173,6 +251,19 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
 
 # Keys whose value is a mapping with keys of its own.
 _INSIDE: dict[str, type[BaseModel]] = {"guard": Guard, "limits": Limits}
+
+
+# Texts that have to be of a form, which quotes alone do not give a number.
+_NO_FREE_TEXT = {"backfill", "max_age"}
+
+
+def _example(place: Sequence[str], written: str) -> str:
+    """How a text that stands in this place is written in YAML."""
+    if place[-1].isdigit() and len(place) > 1:
+        return f'{place[-2]}: ["{written}"]'
+    return f'{place[-1]}: "{written}"'
+
+
 _NAMELESS = "holds a key without a name; give it one, or take it out."
 # What each key takes that has no fixed choices.
 _WANTED = {
@@ -214,8 +305,8 @@ def _kind(value: Any) -> str:
     match value:
         case None | "":
             return "empty"
-        case bool():
-            return str(value).lower()
+        case bool() | dt.date() | dt.time():
+            return _written(value)
         case dict():
             return "a mapping"
         case list() | tuple():

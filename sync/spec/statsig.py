@@ -20,6 +20,10 @@ ID_LIST_FAST_LIMIT = 10_000
 
 # Names and values are documented as shorter than 128 characters.
 MAX_TEXT_LENGTH = 127
+# Another page says 64 for both; and objects are documented as at most so many characters of JSON. What is longer "may
+# be trimmed or stripped" in silence.
+KEPT_TEXT_LENGTH = 64
+KEPT_JSON_LENGTH = 4096
 
 # Statsig silently drops an event whose name holds one of these.
 FORBIDDEN_IN_EVENT_NAME = "\\[]{}<>#=;&$%|\0\r\n"

@@ -189,23 +189,6 @@ def test_a_terminal_shows_progress(shop: Project) -> None:
     assert "\x1b" not in output
 
 
-@pytest.mark.parametrize("unbuffered", [None, "1"], ids=["buffered", "unbuffered"])
-def test_a_reader_of_the_output_who_has_gone_is_no_accident(shop: Project, unbuffered: str | None) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    finished = subprocess.run(
-        [sys.executable, "-m", "sync", "plan"],
-        cwd=shop.folder,
-        env=shop.process_environment({"PYTHONUNBUFFERED": unbuffered}),
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    os.close(writer)
-    assert (finished.returncode, finished.stderr) == (1, "")
-
-
 # Flags.
 
 

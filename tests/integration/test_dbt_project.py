@@ -340,9 +340,11 @@ BAD_JSON: list[str | None] = [
     *('{"a": NaN}', '{"a": nan}', '{"a": Infinity}', '{"a": -Infinity}', '{"a": inf}'),
     *('{"a": 1,}', '{"a": [1, ]}', '{"a": {"b": 1,\n}}', '{"a": "NaN", "b": NaN}', '{"a": 1} {"b": 2}'),
     *('/* c */ {"a": 1}', '{"a": 01}', '{"a": +1}', '{"a": True}'),
+    *('{"a": 1, "a": 1}', '{"a": 1, "b": 2, "a": null}', r'{"a": 1, "\u0061": 2}', '{"": 1, "": 2}'),
 ]
 GOOD_JSON: list[str | None] = [
     *("{}", " {} ", '{"a": 1}', '{"a": null, "b": [true, false], "c": {"d": -1.5e-10}}', None),
+    *('{"a": 1, "A": 1}', '{"a": "a", "b": "a"}'),
     *('{"a": "NaN, Infinity,]"}', '{"NaN": ",}"}', r'{"a": "\",}", "b": "inf"}', '{"a": "é ✓ \\u00e9"}'),
 ]
 
@@ -357,6 +359,9 @@ COLUMN_TESTS: dict[str, tuple[list[str | None], list[str | None]]] = {
     "json_object": (BAD_JSON, GOOD_JSON),
     "usable_id": (BAD_IDS, GOOD_IDS),
 }
+
+# The most characters of each kind that Statsig surely keeps.
+LIMITS = {"event_name": 64, "event_value": 64, "metadata_value": 64, "id": 64, "json": 4096}
 
 FIVE_IDS: list[tuple[object, ...]] = [(number,) for number in (1, 2, 2, 3, 4, 5, None)]
 SIZE_TESTS: dict[str, dict[str, int]] = {
@@ -419,6 +424,24 @@ def identifier_probes(project: Project) -> list[dict[str, Any]]:
     return tables
 
 
+def limit_probes(project: Project) -> list[dict[str, Any]]:
+    tables = []
+    for kind, limit in LIMITS.items():
+        # Letters outside of ASCII count as one character each.
+        rows: dict[str, list[tuple[object, ...]]] = {
+            f"long_{kind}": [("x" * (limit + 1),), ("\u00e9" * (limit + 1),), ("short",), (None,)],
+            f"short_{kind}": [("x" * limit,), ("\u00e9" * limit,), ("",), (None,)],
+        }
+        for name, values in rows.items():
+            probe_table(project, name, "value varchar", values)
+            test = column_test(f"probe_{name}", "within_statsig_limits", {"kind": kind})
+            tables.append(source_table(name, "value", [test]))
+    probe_table(project, "long_numbers", "value hugeint", [(2**100,)])
+    test = column_test("probe_long_numbers", "within_statsig_limits", {"kind": "id"})
+    odd = column_test("probe_long_of_another_kind", "within_statsig_limits", {"kind": "name"})
+    return [*tables, source_table("long_numbers", "value", [test, odd])]
+
+
 def ledger_model(name: str, **config: object) -> dict[str, Any]:
     columns = [{"name": "id", "data_type": "bigint"}, {"name": "state", "data_type": "string"}]
     return {
@@ -475,7 +498,7 @@ def probes(tmp_path_factory: pytest.TempPathFactory) -> Probes:
         shutil.rmtree(project.folder / folder)
     (project.folder / "models").mkdir()
     models = probe_ledgers(project)
-    tables = column_probes(project) + size_probes(project) + identifier_probes(project)
+    tables = column_probes(project) + size_probes(project) + identifier_probes(project) + limit_probes(project)
     sources = [{"name": "probes", "schema": "main", "tables": tables}]
     properties = project.folder / "models" / "probes" / "probes.yml"
     properties.write_text(yaml.safe_dump({"models": models, "sources": sources}, sort_keys=False))
@@ -495,6 +518,20 @@ def test_a_generic_test_counts_every_bad_value(probes: Probes, test: str) -> Non
 def test_a_generic_test_passes_on_good_values(probes: Probes, test: str) -> None:
     result = probes.run.results[f"probe_good_{test}"]
     assert (result["status"], result["failures"]) == ("pass", 0), result["message"]
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_what_statsig_may_trim_is_found(probes: Probes, kind: str) -> None:
+    result = probes.run.results[f"probe_long_{kind}"]
+    assert (result["status"], result["failures"]) == ("fail", 2), result["message"]
+    assert probes.run.results[f"probe_short_{kind}"]["status"] == "pass"
+    assert probes.run.results["probe_long_numbers"]["status"] == "pass"
+
+
+def test_a_kind_that_has_no_limit_is_an_error(probes: Probes) -> None:
+    result = probes.run.results["probe_long_of_another_kind"]
+    assert result["status"] == "error"
+    assert "needs kind: event_name, event_value, metadata_value, id or json; it is name" in result["message"]
 
 
 def test_ids_that_are_numbers_are_usable(probes: Probes) -> None:

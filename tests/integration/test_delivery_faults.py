@@ -99,6 +99,32 @@ def last_run(project: Project) -> tuple[Any, ...]:
 # Events.
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"kind": "status", "status": 503, "body": "<html>overloaded</html>"}, "HTTP 503 after 4 attempt(s)"),
+        ({"kind": "status", "status": 500}, "HTTP 500 after 4 attempt(s)"),
+        ({"kind": "reset", "when": "after"}, "after 4 attempt(s)"),
+    ],
+)
+def test_a_run_that_gives_events_up_says_how_often_it_has_tried(
+    visits: Project, arrived: StandIn, fault: dict[str, Any], said: str
+) -> None:
+    arrived.fault(**fault, count=None)
+    ran = run_still(visits)
+    assert (ran.exit_code, ran.result.unknown, ran.result.requests) == (1, 3, 4)
+    assert said in (ran.result.message or "")
+    # Each request is a batch of its own, with its own attempts.
+    assert [batch[:2] for batch in batches(visits)] == [("unknown", 1)] * 4
+
+
+def test_events_that_are_held_were_tried_once(visits: Project, arrived: StandIn) -> None:
+    meta = {"object": "events", "unique_key": "id", "event_name": "visit", "on_unknown": "hold", "backfill": "all"}
+    visits.sync("visits", "visits", meta)
+    arrived.fault("status", status=503, body="<html>overloaded</html>", count=None)
+    assert "HTTP 503 after 1 attempt(s)" in (run_still(visits).result.message or "")
+
+
 @pytest.mark.parametrize("name", NOT_TAKEN)
 def test_events_that_were_surely_not_taken_go_again_in_the_same_batch(
     visits: Project, arrived: StandIn, name: str

@@ -14,7 +14,7 @@ from sync.run.commands import RunReport, run
 from sync.run.prepare import Request
 from tests.integration.harness import Project
 from tests.integration.in_process import StillClock, command_here, manner_of, world_of
-from tests.integration.stand_in import LOG_EVENT, StandIn
+from tests.integration.stand_in import CHANGE_IDS, LOG_EVENT, StandIn
 
 
 def events(project: Project, name: str, **more: str) -> None:
@@ -97,3 +97,51 @@ def test_a_run_that_is_stopped_with_events_in_doubt_lists_them(project: Project,
     (result,) = report.results
     assert (result.state, result.unknown, result.unsent) == ("aborted", 3, 0)
     assert project.rows("select count(*) from statsig_unsettled") == [(3,)]
+
+
+def lines_of(project: Project, command: str = "plan") -> list[str]:
+    return command_here(project, command).stdout.splitlines()
+
+
+def test_a_part_that_is_left_out_is_not_said_to_be_sent(project: Project, arrived: StandIn) -> None:
+    project.table("visits", "select 1 as id, 'ann' as user_id, 'no JSON' as custom")
+    meta = {"object": "events", "unique_key": "id", "event_name": "visit", "backfill": "all"}
+    project.sync("visits", "visits", meta)
+    line = (
+        "  1 row(s) go without a part: invalid_custom (custom is not a JSON object of strings, numbers, booleans and "
+    )
+    assert [one for one in lines_of(project) if one.startswith(line)]
+    arrived.fault("status", status=401, count=None)
+    said = lines_of(project, "run")
+    assert said[0].startswith("visits: failed, 0 of 1 delivered")
+    assert said[1].startswith(line)
+    assert not [one for one in said if "sent without" in one]
+
+
+def test_the_numbers_of_a_plan_that_removes_add_up(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people", "ann", "bob", "cid", "dan")
+    people(project, "ann", "bob", "eve", "fay", mode="remove")
+    said = lines_of(project)
+    assert "  4 ids in the audience, 4 known as members, 2 afterwards" in said
+    assert "  4 to remove, 2 of them not known as members, such as ann, bob, eve" in said
+
+
+def test_the_numbers_of_a_plan_with_members_in_doubt_add_up(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people", "ann")
+    people(project, "ann")
+    assert command_here(project, "run").returncode == 0
+    people(project, "ann", "bob")
+    arrived.fault("reset", call=CHANGE_IDS, when="after", count=None)
+    assert command_here(project, "run", "--max-attempts", "1").returncode == 1
+    people(project, "ann", "bob", "cid")
+    said = lines_of(project)
+    assert "  3 ids in the audience, 1 known as members, 1 in doubt, 3 afterwards" in said
+    assert "  2 to add, 1 of them in doubt, such as bob, cid" in said
+
+
+def test_a_plan_that_is_plain_says_nothing_of_doubts(project: Project, arrived: StandIn) -> None:
+    arrived.put_segment("people", "ann")
+    people(project, "bob", guard={"max_removals_percent": 100})
+    said = lines_of(project)
+    assert "  1 ids in the audience, 1 known as members, 1 afterwards" in said
+    assert {"  1 to remove, such as ann", "  1 to add, such as bob"} <= set(said)

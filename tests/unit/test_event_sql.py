@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sync.core import event_reading, event_sql, reasons, sql
 from sync.core.columns import Column
-from sync.core.events import Event, RejectedRow, Row, choose, rank, settle_row
+from sync.core.events import Event, RejectedRow, Row, choose, rank, settle_row, trimmed_kinds
 from sync.core.mapping import mapping_faults
 from sync.spec.model import EventConfig, Sync
 from sync.spec.statsig import event_name_problem
@@ -83,7 +83,7 @@ def encoded(connection: duckdb.DuckDBPyConnection, config: EventConfig, columns:
     query = event_sql.source_query(config, event_sql.resolve(config, columns), RELATION)
     answer = connection.execute(query)
     names = [description[0] for description in answer.description or []]
-    assert names == ["key", "event_time", "reason", "detail", "without", "head", "custom"]
+    assert names == ["key", "event_time", "reason", "detail", "without", "custom", "head", "trimmed"]
     fixed: dict[str, Any] = {"row_hash": "", "was_sent": False, "is_the_sent_one": False, "logged": None}
     return [Row(**dict(zip(names, row, strict=True)), **fixed) for row in answer.fetchall()]
 
@@ -206,7 +206,7 @@ def test_a_type_that_does_not_fit_its_place_is_a_fault_of_the_configuration(
 
 # DuckDB folds the case of names; a dot in a metadata key is refused by the mapping.
 column_names = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0."), min_size=1, max_size=12)
+    st.text(st.characters(codec="utf-8", exclude_characters="\0.\ufeff"), min_size=1, max_size=12)
     | st.sampled_from(['a"b', "it's", "x; drop table source", "{{ this }}", "$project", "a\nb", "\u202e", "select"]),
     min_size=7,
     max_size=7,
@@ -351,6 +351,123 @@ def test_times_become_milliseconds_in_utc(
     assert body_of(event)["time"] == milliseconds
 
 
+DHAKA_IS_NO_MATTER = [
+    ("'2026-01-31'", 1769817600000),
+    ("'2026-01-31T10:00'", 1769853600000),
+    ("'2026-01-31 10:00:00'", 1769853600000),
+    ("'2026-01-31T10:00:00.5'", 1769853600500),
+    ("'2026-01-31T10:00:00Z'", 1769853600000),
+    ("'2026-01-31T12:00:00+02'", 1769853600000),
+    ("'2026-01-31T12:00:00+0200'", 1769853600000),
+    ("'2026-01-31T06:30:00-03:30'", 1769853600000),
+    ("'2026-02-01T00:00:00+14:00'", 1769853600000),
+    ("date '2026-01-31'", 1769817600000),
+    ("timestamp '2026-01-31 10:00:00'", 1769853600000),
+    ("timestamptz '2026-01-31 10:00:00+00'", 1769853600000),
+    ("1769853600", 1769853600000),
+]
+
+
+@pytest.fixture
+def dhaka(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A session whose zone is not UTC."""
+    connection.execute("set timezone = 'Asia/Dhaka'")
+    yield connection
+    connection.execute("set timezone = 'UTC'")
+
+
+@pytest.mark.parametrize(("moment", "milliseconds"), DHAKA_IS_NO_MATTER)
+def test_times_do_not_depend_on_the_zone_of_the_session(
+    dhaka: duckdb.DuckDBPyConnection, moment: str, milliseconds: int
+) -> None:
+    dhaka.execute(f"create or replace table source as select 1 as k, 'ann' as user_id, {moment} as event_time")
+    columns = tuple(Column(row[0], row[1]) for row in dhaka.execute("describe source").fetchall())
+    (row,) = encoded(dhaka, config_of(event_name="view"), columns)
+    assert (row.event_time, row.reason) == (milliseconds, None)
+
+
+_MOMENT = "timestamptz '2026-01-31 10:00:00.5+00'"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (_MOMENT, "2026-01-31T10:00:00.5Z"),
+        (f"[{_MOMENT}, null, timestamptz 'infinity']", '["2026-01-31 10:00:00.5+00",null,"infinity"]'),
+        (f"[[{_MOMENT}]]", '[["2026-01-31 10:00:00.5+00"]]'),
+        (f"[{_MOMENT}]::timestamptz[1]", '["2026-01-31 10:00:00.5+00"]'),
+        (
+            f"{{'it''s \"at\", (so)': {_MOMENT}, 'n': {{'l': [{_MOMENT}]}}, 'i': 1}}",
+            '{"it\'s \\"at\\", (so)":"2026-01-31 10:00:00.5+00","n":{"l":["2026-01-31 10:00:00.5+00"]},"i":1}',
+        ),
+        ("[{'at': null::timestamptz}, null]", '[{"at":null},null]'),
+        (f"map {{'a': {_MOMENT}}}", '{"a":"2026-01-31 10:00:00.5+00"}'),
+        (
+            f"map {{{_MOMENT}: [{{'at': {_MOMENT}}}]}}",
+            '{"2026-01-31 10:00:00.5+00":[{"at":"2026-01-31 10:00:00.5+00"}]}',
+        ),
+        ("null::map(varchar, timestamptz)", None),
+        ('null::struct("at" timestamptz)', None),
+        (
+            "{'at': timestamp '2026-01-31 10:00:00', 'of': '10:00:00+06'::timetz}",
+            '{"at":"2026-01-31 10:00:00","of":"10:00:00+06"}',
+        ),
+    ],
+)
+def test_text_of_times_does_not_depend_on_the_zone_of_the_session(
+    dhaka: duckdb.DuckDBPyConnection, value: str, text: str | None
+) -> None:
+    dhaka.execute(f"create or replace table source as select 1 as k, 'ann' as user_id, {value} as note")
+    columns = tuple(Column(row[0], row[1]) for row in dhaka.execute("describe source").fetchall())
+    (row,) = encoded(dhaka, config_of(event_name="view"), columns)
+    event, _ = settle_row(row)
+    assert body_of(event)["metadata"].get("note") == text
+
+
+LONG, LONG_JSON = "x" * 65, "x" * 4097
+
+
+@pytest.mark.parametrize(
+    ("types", "values", "settings_", "kinds"),
+    [
+        ({"note": "VARCHAR"}, ["x" * 64], {}, []),
+        ({"note": "VARCHAR"}, [LONG], {}, ["metadata_value"]),
+        ({"note": "VARCHAR"}, ["\U0001f600" * 64], {}, []),
+        ({"note": "VARCHAR", "more": "LIST"}, ["short", [LONG]], {}, ["metadata_value"]),
+        ({"note": "VARCHAR"}, [LONG_JSON], {}, ["metadata_value", "metadata"]),
+        ({"note": "VARCHAR"}, [LONG_JSON], {"exclude": ["note"]}, []),
+        ({}, [], {"event_name": "x" * 64}, []),
+        ({}, [], {"event_name": LONG}, ["event_name"]),
+        ({"event_name": "VARCHAR"}, [LONG], {"event_name": None}, ["event_name"]),
+        ({"event_value": "VARCHAR"}, [LONG], {}, ["event_value"]),
+        ({"event_value": "VARCHAR"}, ["x" * 128], {}, []),
+        ({"event_value": "DOUBLE"}, [1.5], {}, []),
+        ({"device": "VARCHAR"}, [LONG], {"custom_ids": {"stableID": "device"}}, ["id"]),
+        ({"device": "VARCHAR"}, [LONG], {"columns": {"user_id": "device"}, "exclude": ["user_id"]}, ["id"]),
+        ({"email": "VARCHAR"}, [LONG], {}, []),
+        ({"email": "VARCHAR"}, [LONG_JSON], {}, ["user"]),
+        ({"custom": "VARCHAR"}, [json.dumps({"a": "x" * 4000})], {}, []),
+        ({"custom": "VARCHAR"}, [json.dumps({"a": "x" * 4080})], {}, ["user"]),
+        ({"custom": "VARCHAR"}, [json.dumps({"a": LONG_JSON})], {}, ["custom", "user"]),
+        ({"custom": "VARCHAR"}, [f'{{"a": NaN, "b": "{LONG_JSON}"}}'], {}, []),
+        ({"note": "VARCHAR"}, [None], {}, []),
+    ],
+)
+def test_what_statsig_may_trim_is_told_by_kind(
+    connection: duckdb.DuckDBPyConnection,
+    types: dict[str, str],
+    values: list[Any],
+    settings_: dict[str, Any],
+    kinds: list[str],
+) -> None:
+    own = {"k": TYPES["BIGINT"], "user_id": TYPES["VARCHAR"], **{name: TYPES[kind] for name, kind in types.items()}}
+    columns = Table(own, [[1, "ann", *values]]).create(connection)
+    (row,) = encoded(connection, config_of(**{"event_name": "view", **settings_}), columns)
+    event, _ = settle_row(row)
+    assert event is not None
+    assert list(trimmed_kinds(row, event)) == kinds
+
+
 @pytest.mark.parametrize("kind", sorted(TIMES - {"DATE"}))
 def test_times_do_not_depend_on_the_zone_of_the_machine(connection: duckdb.DuckDBPyConnection, kind: str) -> None:
     utc = "timezone('UTC', timestamptz '2026-01-31 10:00:00+00')"
@@ -392,6 +509,39 @@ def test_times_do_not_depend_on_the_zone_of_the_machine(connection: duckdb.DuckD
         ("ISO text", "2026-13-01"),
         ("ISO text", "infinity"),
         ("ISO text", ""),
+        # Zones that DuckDB knows by name, some of them as others than those that are meant.
+        ("ISO text", "2026-07-01 10:00:00 BST"),
+        ("ISO text", "2026-07-01 10:00:00 ART"),
+        ("ISO text", "2026-07-01 10:00:00 EST"),
+        ("ISO text", "2026-07-01 10:00:00 UTC"),
+        ("ISO text", "2026-07-01T10:00:00UTC"),
+        ("ISO text", "2026-07-01 10:00:00 Europe/Paris"),
+        ("ISO text", "2026-07-01 10:00:00+02:00 Europe/Paris"),
+        ("ISO text", "2026-07-01T10:00:00[Europe/Paris]"),
+        ("ISO text", "2026-07-01 BST"),
+        ("ISO text", "2026-07-01Z"),
+        ("ISO text", "2026-07-01 (BC)"),
+        ("ISO text", "2026-07-01T10:00:00z"),
+        # Offsets that no place on earth has.
+        ("ISO text", "2026-07-01T10:00:00+25:00"),
+        ("ISO text", "2026-07-01T10:00:00+15:00"),
+        ("ISO text", "2026-07-01T10:00:00-05:60"),
+        ("ISO text", "2026-07-01T10:00:00+2"),
+        ("ISO text", "2026-07-01T10:00:00+020000"),
+        ("ISO text", "2026-07-01T10:00:00 +02:00"),
+        # Moments that no clock shows, and text around one.
+        ("ISO text", "2026-01-31T24:00:01"),
+        ("ISO text", "2026-01-31T10:60:00Z"),
+        ("ISO text", "2026-01-31T10:00:61Z"),
+        ("ISO text", "2026-01-32"),
+        ("ISO text", "2026-01-32T10:00:00Z"),
+        ("ISO text", "2026-02-29T10:00:00Z"),
+        ("ISO text", "2026-01-31T10:00:00Z and more"),
+        ("ISO text", " 2026-01-31T10:00:00Z"),
+        ("ISO text", "2026-01-31T10:00:00Z\n"),
+        ("ISO text", "2026-01-31T10:00:00."),
+        ("ISO text", "2026-01-31T10:00:00.Z"),
+        ("ISO text", "12026-01-31T10:00:00Z"),
     ],
 )
 def test_what_is_no_time_between_1970_and_2100_refuses_the_row(

@@ -192,6 +192,52 @@ def test_custom_that_is_no_json_object_is_a_problem(custom: str) -> None:
     assert custom_problem(custom) == (None, "it is not a JSON object")
 
 
+@pytest.mark.parametrize(
+    ("custom", "key"),
+    [
+        ('{"a":1,"a":1}', "a"),
+        ('{"a":1,"b":2,"a":null}', "a"),
+        ('{"a":1,"\\u0061":2}', "a"),
+        ('{"\\ud83d\\ude00":1,"\U0001f600":2}', "\U0001f600"),
+        ('{"a" : "x:y" ,\n"a"\t:["b"]}', "a"),
+        ('{"":1,"":2}', ""),
+        (f'{{"n":{"9" * 100},"n":1}}', "n"),
+    ],
+)
+def test_custom_has_each_key_once(custom: str, key: str) -> None:
+    assert custom_problem(custom) == (None, f"property {key!r} is there twice")
+
+
+@pytest.mark.parametrize(
+    "custom",
+    [
+        '{"a":"a","b":"a"}',
+        '{"A":1,"a":2}',
+        '{"a":"\\"a\\":1, \\"a\\" : 2"}',
+        '{"at":"2026-01-31T10:00:00","url":"https://a.b:80"}',
+        '{"a" : 1, "b\\":" : 2}',
+        '{"list":["a:b","a","a"]}',
+    ],
+)
+def test_what_only_looks_like_a_key_that_is_there_twice_is_sent_as_it_is(custom: str) -> None:
+    assert custom_problem(custom) == (custom.encode(), None)
+
+
+@given(
+    pairs=st.lists(st.tuples(st.sampled_from(["a", "b", "\\u0061", ':"', "x\\", "\u00e9"]), texts), max_size=5),
+    separators=st.sampled_from([(",", ":"), (" , ", " : ")]),
+)
+def test_an_object_is_custom_exactly_where_no_key_is_there_twice(
+    pairs: list[tuple[str, str]], separators: tuple[str, str]
+) -> None:
+    comma, colon = separators
+    names = [name if name == "\\u0061" else json.dumps(name)[1:-1] for name, _ in pairs]
+    members = [f'"{name}"{colon}{json.dumps(value)}' for name, (_, value) in zip(names, pairs, strict=True)]
+    found, _ = custom_problem("{" + comma.join(members) + "}")
+    read = [json.loads(f'"{name}"') for name in names]
+    assert (found is None) == (len(set(read)) < len(read))
+
+
 @pytest.mark.parametrize("value", ['{"b":1}', "[1]", "[null]", '["a",1]', '[["a"]]', "[true]"])
 def test_custom_takes_strings_numbers_booleans_and_lists_of_strings_only(value: str) -> None:
     found, problem = custom_problem(f'{{"fine":1,"nested":{value}}}')

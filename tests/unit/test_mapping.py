@@ -44,6 +44,15 @@ def test_a_sync_whose_columns_are_all_there_has_no_fault() -> None:
     assert faults_of(segment(**USER)) == {}
 
 
+@pytest.mark.parametrize("sync", [events(), segment(**USER), segment(columns={"user_id": "\ufeffcustomer_id"})])
+@pytest.mark.parametrize("name", ["customer_id", "note"])
+def test_a_column_whose_name_starts_with_a_byte_order_mark_is_said_to(sync: Sync, name: str) -> None:
+    columns = (Column(f"\ufeff{name}", "BIGINT"), *(one for one in COLUMNS if one.name != name))
+    found = faults_of(sync, columns)
+    assert list(found) == ["depends_on"]
+    assert f"whose column '{name}' has a byte order mark (U+FEFF) before its name" in found["depends_on"]
+
+
 @pytest.mark.parametrize(
     ("sync", "key", "name"),
     [

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ VALID = [
     (SEGMENT, "create_if_missing", "true", True),
     (SEGMENT, "create_if_missing", "False", False),
     (SEGMENT, "segment_id", "Repeat-Buyers_2", "Repeat-Buyers_2"),
-    (SEGMENT, "segment_id", 20260131, "20260131"),
+    (SEGMENT, "segment_id", "20260131", "20260131"),
     (SEGMENT, "columns", {"user_id": "customer_id"}, {"user_id": "customer_id"}),
     (SEGMENT, "custom_ids", {"stableID": "device"}, {"stableID": "device"}),
     (SEGMENT, "exclude", ["email"], ("email",)),
@@ -128,7 +129,7 @@ WRONG = [
     (SEGMENT, {"segment_id": "buyers\n"}, "segment_id", ["letters, digits"]),
     (SEGMENT, {"create_if_missing": "perhaps"}, "create_if_missing", ["'perhaps'", "true or false"]),
     (SEGMENT, {"create_if_missing": None}, "create_if_missing", ["is empty", "true or false"]),
-    (SEGMENT, {"segment_id": True}, "segment_id", ["is true", "the id of the segment"]),
+    (SEGMENT, {"segment_id": True}, "segment_id", ["is true, a boolean", 'segment_id: "true"']),
     (SEGMENT, {"id_type": "custom_id", "custom_id": ["companyID"]}, "custom_id", ["a list", "such as companyID"]),
     (SEGMENT, {"columns": ["customer_id"]}, "columns", ["is a list", "a mapping, such as {user_id: customer_id}"]),
     (SEGMENT, {"columns": {"": "customer_id"}}, "columns", ["a key without a name"]),
@@ -157,7 +158,7 @@ WRONG = [
     (EVENTS, {"unique_key": ["a", "b"]}, "unique_key", ["a list"]),
     (EVENTS, {"event_name": "a{b}"}, "event_name", ["'{'", "'}'"]),
     (EVENTS, {"event_name": " "}, "event_name", ["blank"]),
-    (EVENTS, {"event_name": False}, "event_name", ["is false", "as text"]),
+    (EVENTS, {"event_name": False}, "event_name", ["is false, a boolean", 'event_name: "false"']),
     (EVENTS, {"event_name": "x" * 128}, "event_name", ["127"]),
     (EVENTS, {"event_name": "a", "columns": {"event_name": "b"}}, "columns.event_name", ["event_name"]),
     *((EVENTS, {"environment": value}, "environment", [said, "the name of an environment"])
@@ -207,6 +208,66 @@ def test_every_wrong_setting_is_named_with_what_to_write_instead(
     assert list(found) == [key]
     for part in said:
         assert part in found[key]
+
+
+# Each text of a sync as YAML has it, the key that is at fault, and what is said.
+NOT_TEXT = [
+    ("segment_id: 2026_01", "segment_id", 'is 202601, a number; write it in quotes, as in segment_id: "202601"'),
+    ("segment_id: 0404", "segment_id", 'is 260, a number; write it in quotes, as in segment_id: "260"'),
+    ("segment_id: 1e3", "", ""),
+    ("segment_id: 1.0e+3", "segment_id", "is 1000.0, a number"),
+    (
+        "segment_id: 2026-01-31",
+        "segment_id",
+        'is 2026-01-31, a date; write it in quotes, as in segment_id: "2026-01-31"',
+    ),
+    ("segment_id: off", "segment_id", "is false, a boolean; write it in quotes"),
+    ("id_type: custom_id\ncustom_id: 12", "custom_id", 'as in custom_id: "12"'),
+    ("unique_key: 0x1F", "unique_key", "is 31, a number"),
+    ("event_name: 1.10", "event_name", "is 1.1, a number"),
+    ("event_name: 12:30", "event_name", "is 750, a number"),
+    ("event_name: .nan", "event_name", "a number"),
+    ("event_name: 2026-01-31 10:00:00", "event_name", "is 2026-01-31T10:00:00, a time"),
+    ("environment: 1", "environment", "is 1"),
+    ("api_key_env: 12", "api_key_env", 'as in api_key_env: "12"'),
+    ("columns: {user_id: 7}", "columns.user_id", 'as in user_id: "7"'),
+    ("columns: {1: a}", "columns.1", 'as in "1": <column>'),
+    ("custom_ids: {companyID: yes}", "custom_ids.companyID", "is true, a boolean"),
+    ("custom_ids: {404: a}", "custom_ids.404", 'is 404, a number; write it in quotes, as in "404": <column>'),
+    ("custom_ids: {on: a}", "custom_ids.true", 'is true, a boolean; write it in quotes, as in "true": <column>'),
+    ("custom_ids: {1.5: a}", "custom_ids.1.5", "is 1.5, a number"),
+    ("custom_ids: {2026-01-31: a}", "custom_ids.2026-01-31", "is 2026-01-31, a date"),
+    ("custom_ids: {~: a}", "custom_ids", "a key without a name"),
+    ("exclude: [a, 12]", "exclude.1", 'as in exclude: ["12"]'),
+    ("exclude: [no]", "exclude.0", 'as in exclude: ["false"]'),
+    ("1: a", "1", "is not a key of statsig-sync"),
+    ("guard: {1: a}", "guard.1", "The keys are: allow_empty"),
+    ("statsig_project: 12", "statsig_project", "is 12, a number; write it in quotes"),
+    ("max_age: 2", "max_age", "is 2; write a time"),
+    ("limits: {1: a}", "limits.1", "The keys are: changes_per_10_seconds"),
+    ("backfill: 20260131", "backfill", "all, none, or a date"),
+    ("backfill: 2026-01-31 10:00:00", "backfill", "all, none, or a date"),
+]
+
+
+@pytest.mark.parametrize(("written", "key", "said"), NOT_TEXT)
+def test_what_yaml_has_not_read_as_text_is_not_taken_for_text(written: str, key: str, said: str) -> None:
+    own = yaml.safe_load(written)
+    is_of_segments = not {"segment_id", "custom_id", "guard"}.isdisjoint(own)
+    meta = {**(SEGMENT if is_of_segments else EVENTS), **own}
+    if not key:
+        parsed(meta)
+        return
+    found = faults_of(meta)
+    assert list(found) == [key]
+    assert said in found[key]
+
+
+def test_a_number_where_text_is_meant_may_have_been_written_otherwise() -> None:
+    assert (
+        "YAML reads 2026_01, 0404, 1.10 and 12:30 as numbers too"
+        in faults_of({**SEGMENT, "segment_id": 260})["segment_id"]
+    )
 
 
 @pytest.mark.parametrize("key", ["segment_id", "mode"])

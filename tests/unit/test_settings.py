@@ -227,6 +227,95 @@ def test_a_file_that_holds_no_key_is_a_fault(tmp_path: Path, content: bytes | No
     assert fault.key == "STATSIG_SERVER_SECRET_FILE"
 
 
+# What programs put around a key, and what is said of it.
+AROUND = [
+    ("\ufeff{}", "byte order mark"),
+    ("\ufeff{}\r\n", "byte order mark"),
+    ('\ufeff"{}"', "byte order mark"),
+    ('"{}"', "in quotes"),
+    ("'{}'\n", "in quotes"),
+    ('"{}', "in quotes"),
+    ("{}'", "in quotes"),
+    ("`{}`", "in quotes"),
+    ("\u201c{}\u201d", "in quotes"),
+]
+
+
+@pytest.mark.parametrize(("form", "said"), AROUND)
+@pytest.mark.parametrize("sync", [events(), segment(), events(api_key_env="SHOP_SECRET")])
+def test_what_came_along_with_a_key_is_told_and_the_key_is_not(
+    tmp_path: Path, sync: Sync, form: str, said: str
+) -> None:
+    config = sync.config
+    usual = "STATSIG_SERVER_SECRET" if config.object == "events" else "STATSIG_CONSOLE_API_KEY"
+    variable = config.api_key_env or usual
+    key = SERVER_SECRET if config.object == "events" else CONSOLE_KEY
+    (tmp_path / "key").write_text(form.format(key), encoding="utf-8", newline="")
+    in_variable = the_fault(sync, {variable: form.format(key)})
+    in_file = the_fault(sync, {f"{variable}_FILE": str(tmp_path / "key")})
+    for fault, name in ((in_variable, variable), (in_file, f"{variable}_FILE")):
+        assert name in (fault.key, fault.message.split(":")[0])
+        assert said in fault.message
+        assert key not in str(fault)
+    assert "variable" in in_variable.message
+    assert "names a file whose content" in in_file.message
+
+
+def test_the_key_of_a_file_is_told_by_its_kind_under_the_files_variable(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(CONSOLE_KEY)
+    fault = the_fault(events(), {"STATSIG_SERVER_SECRET_FILE": str(tmp_path / "key")})
+    assert fault.key == "STATSIG_SERVER_SECRET_FILE"
+    assert "holds a Console API Key" in fault.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_key_file_that_is_not_in_utf_8_is_said_to_be_so(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "key").write_text(SERVER_SECRET, encoding=encoding)
+    fault = the_fault(events(), {"STATSIG_SERVER_SECRET_FILE": str(tmp_path / "key")})
+    assert fault.key == "STATSIG_SERVER_SECRET_FILE"
+    assert "not text in UTF-8" in fault.message
+
+
+SOCKS = "socks5://proxy.shop:1080"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "variable"),
+    [
+        ({"ALL_PROXY": SOCKS}, "ALL_PROXY"),
+        ({"all_proxy": SOCKS, "ALL_PROXY": "http://proxy.shop"}, "all_proxy"),
+        ({"HTTPS_PROXY": SOCKS}, "HTTPS_PROXY"),
+        ({"https_proxy": "socks5h://ann:s3cr3t@proxy.shop"}, "https_proxy"),
+        ({"HTTPS_PROXY": "SOCKS4://proxy.shop", "NO_PROXY": "shop.example"}, "HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "", "ALL_PROXY": SOCKS}, "ALL_PROXY"),
+    ],
+)
+@pytest.mark.parametrize("sync", [events(), segment()])
+def test_a_socks_proxy_without_its_package_is_a_fault(sync: Sync, proxies: dict[str, str], variable: str) -> None:
+    fault = the_fault(sync, {**KEYS, **proxies})
+    assert fault.key == variable
+    assert "pip install 'requests[socks]'" in fault.message
+    assert "s3cr3t" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        {"HTTP_PROXY": SOCKS},
+        {"HTTPS_PROXY": "http://proxy.shop", "ALL_PROXY": SOCKS},
+        {"https_proxy": "http://proxy.shop", "HTTPS_PROXY": SOCKS},
+        {"ALL_PROXY": SOCKS, "NO_PROXY": "statsigapi.net"},
+        {"ALL_PROXY": SOCKS, "no_proxy": "events.statsigapi.net"},
+        {"ALL_PROXY": SOCKS, "NO_PROXY": "*"},
+        {"ALL_PROXY": SOCKS, "STATSIG_EVENTS_URL": "http://127.0.0.1:8191"},
+        {"ALL_PROXY": SOCKS, "STATSIG_EVENTS_URL": "http://localhost:8191"},
+        {"ALL_PROXY": ""},
+    ],
+)
+def test_a_socks_proxy_that_the_way_does_not_lead_through_is_no_fault(proxies: dict[str, str]) -> None:
+    assert key_faults([events()], {**KEYS, **proxies}) == []
+
+
 def test_a_key_where_a_files_name_belongs_is_not_repeated() -> None:
     assert SERVER_SECRET not in str(the_fault(events(), {"STATSIG_SERVER_SECRET_FILE": SERVER_SECRET}))
 
