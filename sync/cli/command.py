@@ -113,14 +113,17 @@ def _print_json(options: argparse.Namespace, code: int, more: dict[str, Any]) ->
 def _check(options: argparse.Namespace) -> int:
     from sync.run.check import check  # noqa: PLC0415
 
-    checked = check(_world(options), _request(options), _patience(options))
+    found = check(_world(options), _request(options), _patience(options))
     if options.json:
-        syncs = [{"sync": one.sync.name, "model": one.sync.model, "note": one.note} for one in checked]
-        _print_json(options, 0, {"syncs": syncs})
+        syncs = [{"sync": one.sync.name, "model": one.sync.model, "note": one.note} for one in found.syncs]
+        orphans = [one.summary for one in found.orphans]
+        _print_json(options, 0, {"syncs": syncs, "warnings": list(found.warnings), "orphans": orphans})
     else:
-        for one in checked:
+        for one in found.syncs:
             print(f"ok  {one.sync.name}: {one.note}")
-        print(f"{len(checked)} sync(s) checked. No data was sent.")
+        for warning in found.warnings:
+            print(f"warning: {warning}")
+        print(f"{len(found.syncs)} sync(s) checked. No data was sent.")
     return 0
 
 
@@ -162,8 +165,7 @@ def _verify(options: argparse.Namespace) -> int:
     code = printing.verified_exit_code(found)
     errors = printing.verified_errors(found)
     if options.json:
-        segments = [asdict(one) for one in found.segments]
-        _print_json(options, code, {"segments": segments, "notes": list(found.notes), "errors": errors})
+        _print_json(options, code, {**printing.verified_summary(found), "errors": errors})
     else:
         printing.print_verified(found)
         # So that the errors come last also where both streams go to one place.

@@ -35,6 +35,16 @@ def verified_errors(found: Verification) -> list[str]:
     return [*found.errors, *(f"{refusal.sync_name}: {refusal.message}" for refusal in found.refusals)]
 
 
+def verified_summary(found: Verification) -> dict[str, Any]:
+    """What ``verify`` found, as data that JSON can hold."""
+    return {
+        "segments": [asdict(one) for one in found.segments],
+        "notes": list(found.notes),
+        "warnings": list(found.warnings),
+        "orphans": [one.summary for one in found.orphans],
+    }
+
+
 def report_summary(report: RunReport) -> dict[str, Any]:
     """A run as data that JSON can hold."""
     return {
@@ -79,7 +89,7 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
     if isinstance(plan, SegmentPlan):
         found = len(plan.facts.adopted) if plan.facts.adopted is not None else 0
         lines = [
-            *(["not in Statsig yet; run creates it"] if plan.facts.is_missing else []),
+            *([_to_be_made(plan)] if plan.facts.is_missing else []),
             *([f"{found:,} ids found in Statsig, adopted as the baseline"] if found else []),
             f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, "
             f"{plan.members_after:,} afterwards",
@@ -95,6 +105,10 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
             lines.append(f"{plan.skipped:,} events left out by backfill, for good")
     requests = [f"{plan.requests:,} request(s)"] if plan.requests else ["nothing to send"]
     return [*lines, *_reject_lines(_rejected(plan)), *requests]
+
+
+def _to_be_made(plan: SegmentPlan) -> str:
+    return "gone from Statsig; run makes it again" if plan.facts.is_gone else "not in Statsig yet; run creates it"
 
 
 def _samples(operation: str, ids: list[str], count: int) -> list[str]:
@@ -154,6 +168,8 @@ def print_verified(found: Verification) -> None:
             print(f"  repair: {_result_line(one.repair)}")
     for note in found.notes:
         print(f"note: {note}")
+    for warning in found.warnings:
+        print(f"warning: {warning}")
     # Counts do not tell what a repair would do.
     if names := [one.sync_name for one in found.unrepaired if one.missing is not None]:
         print(f"A run does not mend this; statsig-sync verify --repair --select {' '.join(names)} does.")

@@ -10,6 +10,7 @@ import polars as pl
 
 from sync.core import limits
 from sync.core.events import RejectedRow
+from sync.core.orphans import KnownList
 from sync.core.segments import IN, UNCERTAIN, Change, diff
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.statsig import (
@@ -31,8 +32,9 @@ class SegmentFacts:
     ``membership`` the ids that the ledgers know, as ``sync.core.segments.MEMBERSHIP``. Where the ledgers
     know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
-    that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it.
-    ``rows_read`` counts the model's rows; None where the change does not come from the model.
+    that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it:
+    one that the ledgers know ``is_gone``, and ``membership`` is then who was in it. ``rows_read`` counts the model's
+    rows; None where the change does not come from the model.
     """
 
     sync: Sync
@@ -52,6 +54,11 @@ class SegmentFacts:
     def members(self) -> int:
         """The members that the ledgers are sure of."""
         return self.membership.filter(pl.col("status") == IN).height
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the ledgers know the segment, and Statsig has it no more."""
+        return self.is_missing and self.is_known
 
     @property
     def known_members(self) -> int | None:
@@ -86,10 +93,18 @@ class SegmentPlan:
     @property
     def members_after(self) -> int:
         """The members when all of this is delivered."""
-        known = self.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
+        known = _in_the_list(self.facts).filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
         removed = known.is_in(self.change.removes.implode()).sum() if len(known) else 0
         added = self.change.adds.is_in(known.implode()).sum() if len(known) else 0
         return len(known) - int(removed) + len(self.change.adds) - int(added)
+
+    @property
+    def leavers(self) -> int:
+        """The ids that the segment would lose: those to remove, or the members that one made again would lack."""
+        if not self.facts.is_gone:
+            return len(self.change.removes)
+        members = self.facts.membership.filter(pl.col("status") == IN)
+        return members.join(pl.DataFrame({"id": self.change.adds}), on="id", how="anti").height
 
     @property
     def rows_rejected(self) -> int:
@@ -209,12 +224,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plans of all selected syncs, what refuses them, and what is worth saying."""
+    """The plans of all selected syncs, what refuses them, and what is worth saying.
+
+    ``orphans`` are the lists that no sync of the project writes any more; ``warnings`` tell of them.
+    """
 
     syncs: tuple[SyncPlan, ...]
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    orphans: tuple[KnownList, ...] = ()
 
     @property
     def seconds(self) -> int:
@@ -235,14 +254,28 @@ class Plan:
 def plan_segment(facts: SegmentFacts) -> SegmentPlan:
     """The change that brings the segment to its audience.
 
-    Ids that Statsig refused before are neither added nor removed.
+    Ids that Statsig refused before are neither added nor removed. A segment that is gone is filled from nothing; where
+    the mode is ``add``, with all whom the ledgers know in it too.
     """
-    change = diff(facts.config.mode, facts.audience, facts.membership)
+    change = diff(facts.config.mode, _wanted(facts), _in_the_list(facts))
     if not len(facts.refused):
         return SegmentPlan(facts, change)
     held_back = facts.refused.implode()
     kept = [ids.filter(~ids.is_in(held_back)) for ids in (change.removes, change.adds)]
     return SegmentPlan(facts, Change(*kept))
+
+
+def _in_the_list(facts: SegmentFacts) -> pl.DataFrame:
+    """The membership to start from."""
+    return facts.membership.clear() if facts.is_gone else facts.membership
+
+
+def _wanted(facts: SegmentFacts) -> pl.Series:
+    """The ids that the segment is to have, or to lose, as its mode goes."""
+    if not facts.is_gone or facts.config.mode != "add":
+        return facts.audience
+    put_in = (pl.col("status") == IN) | ((pl.col("status") == UNCERTAIN) & (pl.col("doubt") == "add"))
+    return pl.concat([facts.audience, facts.membership.filter(put_in)["id"]]).unique(maintain_order=True)
 
 
 def refused_note(plan: SyncPlan) -> str | None:
@@ -319,6 +352,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "refusals": [{"sync": refusal.sync_name, "message": refusal.message} for refusal in plan.refusals],
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
+        "orphans": [one.summary for one in plan.orphans],
         "seconds_by_rate_limit": plan.seconds,
     }
 
@@ -334,6 +368,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "adds": len(plan.change.adds),
         "removes": len(plan.change.removes),
         "creates_segment": plan.facts.is_missing,
+        "is_gone": plan.facts.is_gone,
         "adopted": plan.settles,
         "members_before": plan.members_before,
         "members_after": plan.members_after,

@@ -42,6 +42,8 @@ class Segment:
     type: str
     id_type: str
     count: int
+    is_enabled: bool = True
+    is_archived: bool = False
 
 
 class Connection:
@@ -369,6 +371,8 @@ def _segment(outcome: Outcome) -> Segment | None:
         str(data.get("type", "")),
         str(data.get("idType", "")),
         count if isinstance(count, int) else 0,
+        data.get("isEnabled") is not False,
+        data.get("archived") is True or data.get("isArchived") is True,
     )
 
 

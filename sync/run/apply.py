@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ from sync.core.events import Event, RejectedRow, request_body
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, DeliveryError, Fault
+from sync.errors import DeliveryError
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.deliver import Ending, Parcel, Route, deliver
 from sync.run.journal import Journal, Sequences, Settled
@@ -86,24 +86,13 @@ class Applier:
     patience: Patience
     sequences: Sequences = field(default_factory=Sequences)
 
-    def look_up_and_apply(
-        self, plan: Plan, should_stop: Callable[[], bool], observer: Observer
-    ) -> tuple[SyncResult, ...]:
-        """Executes the plan. Segments are looked up before anything is sent.
-
-        Raises ``ConfigError`` where a segment is not what its sync says, ``DeliveryError`` where Statsig
-        cannot be asked; then nothing was sent.
-        """
-        return self.apply(plan, _look_up(plan, self.consoles), should_stop, observer)
-
-    def apply(
-        self, plan: Plan, to_make: Collection[Missing], should_stop: Callable[[], bool], observer: Observer
-    ) -> tuple[SyncResult, ...]:
-        """Executes the plan, whose segments were looked up, and makes those that are missing."""
-        missing = set(to_make)
+    def apply(self, plan: Plan, should_stop: Callable[[], bool], observer: Observer) -> tuple[SyncResult, ...]:
+        """Executes the plan, and makes the segments that it knows to be missing."""
+        missing = {_segment(one) for one in plan.syncs if isinstance(one, SegmentPlan) and one.facts.is_missing}
         results = self._end_idle([one for one in plan.syncs if is_idle(one)])
         # All begin before the first sends: what was found in a list comes before what is changed there.
-        journals = [self._begin(one) for one in plan.syncs if one.sync.name not in results]
+        forgotten: set[Missing] = set()
+        journals = [self._begin(one, forgotten) for one in plan.syncs if one.sync.name not in results]
         for journal in journals:
             if should_stop():
                 break
@@ -123,11 +112,16 @@ class Applier:
                 journal.end(session, "finished", None)
         return {journal.run.sync_name: _result(journal, "finished", None) for journal in journals}
 
-    def _begin(self, plan: SyncPlan) -> Journal:
-        """The journal of a sync, with what it has to write down before it sends."""
+    def _begin(self, plan: SyncPlan, forgotten: set[Missing]) -> Journal:
+        """The journal of a sync, with what it has to write down before it sends.
+
+        What the ledgers knew of a segment that is gone is forgotten once, also where two syncs share it.
+        """
         journal = Journal(self.world, self.lease, plan, self.sequences)
         if isinstance(plan, SegmentPlan):
-            journal.start([list(plan.facts.rejects)], _found(plan, journal))
+            is_gone = plan.facts.is_gone and _segment(plan) not in forgotten
+            forgotten.update([_segment(plan)] if is_gone else [])
+            journal.start([list(plan.facts.rejects)], (_started_over if is_gone else _found)(plan, journal))
         else:
             journal.start(
                 (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
@@ -240,6 +234,18 @@ def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
         yield batch, Outcome(State.ACCEPTED, None, "found in Statsig")
 
 
+def _started_over(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
+    """What is known of a segment that is gone: nothing more but who is to be in it.
+
+    They stand as in doubt until the requests that put them in are settled. So a run that dies before it has made or
+    filled the segment leaves a list that the next run fills, and a guard that knows who is to be there.
+    """
+    yield journal.batch("forget", [], None, None), Outcome(State.ACCEPTED, None, "the segment was gone from Statsig")
+    for ids in segments.slices(plan.change.adds, MAX_IDS_PER_REQUEST):
+        batch = journal.batch("add", ids.to_list(), None, None)
+        yield batch, Outcome(State.UNKNOWN, None, "the segment is made again, and may not be filled yet", attempts=0)
+
+
 def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Ending | None:
     """Replaces the list by one request, which the ledgers know as removals and additions."""
     changes = (("remove", plan.change.removes), ("add", plan.change.adds))
@@ -258,24 +264,6 @@ def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Endin
 
 def _segment(plan: SegmentPlan) -> Missing:
     return plan.facts.project, plan.facts.config.segment_id
-
-
-def _look_up(plan: Plan, consoles: Consoles) -> frozenset[Missing]:
-    """Looks up the segments that will change; returns those that have to be made."""
-    faults: list[Fault] = []
-    missing: set[Missing] = set()
-    for one in plan.syncs:
-        if not isinstance(one, SegmentPlan) or not (one.keys or one.facts.is_missing):
-            continue
-        looked_up = look_up_segment(one.sync, one.facts.config, consoles)
-        fault = looked_up.fault_of(one.sync, one.facts.config, one.facts.known_members)
-        if fault and fault not in faults:
-            faults.append(fault)
-        if looked_up.is_missing:
-            missing.add(_segment(one))
-    if faults:
-        raise ConfigError(faults)
-    return frozenset(missing)
 
 
 def _id_parcels(plan: SegmentPlan) -> Iterator[Parcel]:
