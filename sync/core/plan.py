@@ -12,11 +12,11 @@ from sync.core import limits
 from sync.core.events import RejectedRow
 from sync.core.orphans import KnownList
 from sync.core.segments import IN, UNCERTAIN, Change, diff
+from sync.spec.limits import Limits
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.statsig import (
     ID_LIST_FAST_LIMIT,
     ID_LIST_INLINE_LIMIT,
-    ID_LIST_LIMITS,
     MAX_IDS_PER_PROJECT,
     MAX_IDS_PER_REQUEST,
 )
@@ -227,6 +227,7 @@ class Plan:
     """The plans of all selected syncs, what refuses them, and what is worth saying.
 
     ``orphans`` are the lists that no sync of the project writes any more; ``warnings`` tell of them.
+    ``limits`` holds the rate limits of Statsig projects that have others than Statsig's own, by the ledgers' name.
     """
 
     syncs: tuple[SyncPlan, ...]
@@ -234,6 +235,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     orphans: tuple[KnownList, ...] = ()
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
     @property
     def seconds(self) -> int:
@@ -242,8 +244,12 @@ class Plan:
         for plan in self.syncs:
             if isinstance(plan, SegmentPlan):
                 per_project[plan.facts.project] = per_project.get(plan.facts.project, 0) + plan.requests
-        # Each key has limits of its own, but the syncs of a run go one after the other.
-        return sum(limits.seconds_for(requests, ID_LIST_LIMITS) for requests in per_project.values())
+        # Each project has limits of its own, but the syncs of a run go one after the other.
+        return sum(self._seconds(project, requests) for project, requests in per_project.items())
+
+    def _seconds(self, project: str, requests: int) -> int:
+        found = self.limits.get(project, Limits())
+        return limits.seconds_for(requests, (*found.id_list_changes, *found.changes))
 
     @property
     def is_empty(self) -> bool:

@@ -22,28 +22,52 @@ class Version:
 
 @dataclass(frozen=True)
 class Page:
-    """Ids of a list, and how many the whole list had when they were read."""
+    """Ids of a list, how many the whole list had when they were read, and whether no other page follows.
+
+    The last two are None where Statsig does not say.
+    """
 
     ids: Sequence[str]
-    total: int
-    is_last: bool
+    total: int | None
+    is_last: bool | None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One way through a list: its different ids, the totals that the pages gave, and whether the last one came.
+    """One way through a list: its different ids, how many were read, the totals that the pages gave, whether all came.
 
-    ``versions`` are those before and after, where Statsig has told them.
+    ``versions`` are those before and after, where Statsig has told them; ``pages`` counts the pages with ids.
     """
 
     ids: pl.Series
+    count: int
     totals: frozenset[int]
     is_ended: bool
     versions: tuple[Version, ...]
+    pages: int
 
     @property
     def is_whole(self) -> bool:
         """Whether the ids are those of one moment, as far as it can be told."""
         is_at_rest = not any(version.is_updating for version in self.versions)
         is_unchanged = len({version.number for version in self.versions}) <= 1
-        return self.is_ended and is_at_rest and is_unchanged and self.totals == {len(self.ids)}
+        fits = self.totals == {len(self.ids)} if self.totals else self.count == len(self.ids)
+        return self.is_ended and is_at_rest and is_unchanged and fits
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether a change between two pages would have shown: by a total, by the versions, or with one page only."""
+        return bool(self.totals) or len(self.versions) > 1 or self.pages <= 1
+
+
+def is_short(page: Page, place: tuple[int, int, int]) -> bool:
+    """Whether Statsig gives fewer ids at once than it is asked for, so that places are counted in another size.
+
+    ``place`` is the page's number, the size that was asked for, and the ids that came before it.
+    """
+    number, size, before = place
+    if not page.ids or len(page.ids) >= size:
+        return False
+    lacks = page.total is None or before + len(page.ids) < page.total
+    is_end_told = page.is_last is True and page.total is None
+    return lacks and (page.is_last is False or (number == 1 and not is_end_told))

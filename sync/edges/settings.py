@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sync.core.addresses import is_loopback
 from sync.errors import ConfigError, Fault
-from sync.spec.model import EventConfig, Sync
+from sync.spec.model import EventConfig, SegmentConfig, Sync
 from sync.spec.parse import META_PATH
 from sync.spec.statsig import (
     CLIENT_KEY_PREFIX,
@@ -23,7 +23,6 @@ from sync.spec.statsig import (
 EVENTS_URL_VARIABLE, EVENTS_URL = "STATSIG_EVENTS_URL", "https://events.statsigapi.net"
 CONSOLE_URL_VARIABLE, CONSOLE_URL = "STATSIG_CONSOLE_URL", "https://statsigapi.net"
 ALLOW_HTTP_VARIABLE = "STATSIG_ALLOW_HTTP"
-_USUAL_VARIABLES = (SERVER_SECRET_VARIABLE, CONSOLE_KEY_VARIABLE)
 
 _WHERE = "In the Statsig console: Project Settings > Keys & Environments"
 
@@ -51,12 +50,17 @@ class Secret:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a sync's requests go, and with which key. ``project`` is what the ledgers call it."""
+    """Where a sync's requests go, and with which key.
+
+    ``project`` is what the ledgers call the Statsig project, ``project_name`` what the configuration does; None
+    stands for the usual one.
+    """
 
     url: str
     key_variable: str
     project: str
     key: Secret | None
+    project_name: str | None = None
 
     @property
     def required_key(self) -> Secret:
@@ -74,8 +78,30 @@ def endpoint(sync: Sync, environment: Mapping[str, str]) -> Endpoint:
     url = _url(sync, environment)
     variable = _key_variable(sync)
     value = _key_value(sync, environment)
-    project = project_name(url, None if variable in _USUAL_VARIABLES else variable)
-    return Endpoint(url, variable, project, Secret(value) if value else None)
+    project = project_name(url, sync.config.project)
+    return Endpoint(url, variable, project, Secret(value) if value else None, sync.config.project)
+
+
+def console_endpoint(sync: Sync, syncs: Iterable[Sync], environment: Mapping[str, str]) -> Endpoint | None:
+    """Where the Console API is asked about the Statsig project of an event sync; None where there is no such key.
+
+    The key is that of the project's segment syncs. Without one, the usual Console key belongs to the usual Server
+    Secret Key, unless segment syncs of another project use it.
+    """
+    segments = [other for other in syncs if isinstance(other.config, SegmentConfig)]
+    own = [other for other in segments if other.config.project == sync.config.project]
+    if own:
+        return _usable(endpoint(own[0], environment))
+    if _key_variable(sync) != SERVER_SECRET_VARIABLE or any(
+        _key_variable(other) == CONSOLE_KEY_VARIABLE for other in segments
+    ):
+        return None
+    config = SegmentConfig(object="segment", segment_id="any", mode="add", statsig_project=sync.config.statsig_project)
+    return _usable(endpoint(replace(sync, config=config), environment))
+
+
+def _usable(found: Endpoint) -> Endpoint | None:
+    return None if _key_problem(found.key, is_events=False) else found
 
 
 def _url(sync: Sync, environment: Mapping[str, str]) -> str:
@@ -125,14 +151,14 @@ def _key_value(sync: Sync, environment: Mapping[str, str]) -> str:
         raise ConfigError([_variable_fault(sync, f"{variable}_FILE", message)]) from error
 
 
-def project_name(url: str, api_key_env: str | None) -> str:
-    """What the ledgers call the Statsig project behind an address and a key.
+def project_name(url: str, name: str | None) -> str:
+    """What the ledgers call the Statsig project of this name behind an address; None stands for the usual one.
 
     A stand-in is never taken for the real service: what was sent to one was not sent to the other. Statsig
     itself is reached over https only, so plain http stands for a stand-in on whatever host.
     """
     base = "sandbox" if is_loopback(url) or urlsplit(url).scheme == "http" else "statsig"
-    return f"{base}:{api_key_env}" if api_key_env else base
+    return f"{base}:{name}" if name else base
 
 
 def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str], all_syncs: Iterable[Sync] = ()) -> list[Fault]:
@@ -153,21 +179,31 @@ def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str], all_syncs:
 
 
 def _shared_keys(syncs: Iterable[Sync], environment: Mapping[str, str]) -> Iterator[Fault]:
-    """A key in two variables makes one Statsig project look like two, to the ledgers and to the rate limits."""
-    users: dict[tuple[str, str], Sync] = {}
-    for sync in sorted(syncs, key=lambda one: _key_variable(one) not in _USUAL_VARIABLES):
-        users.setdefault((sync.config.object, _key_variable(sync)), sync)
-    owners: dict[tuple[str, str], str] = {}
-    for (kind, variable), sync in users.items():
+    """A key of two projects makes one Statsig project look like two, to the ledgers and to the rate limits."""
+    users: dict[tuple[str, str, str | None], Sync] = {}
+    for sync in sorted(syncs, key=lambda one: one.config.project is not None):
+        users.setdefault((sync.config.object, _key_variable(sync), sync.config.project), sync)
+    owners: dict[tuple[str, str], Sync] = {}
+    for (kind, variable, project), sync in users.items():
         with contextlib.suppress(ConfigError):
             value = _key_value(sync, environment)
-            owner = owners.setdefault((kind, value), variable)
-            if value and owner != variable:
-                yield key_fault(
-                    sync,
-                    f"holds the same key as {owner}, so one Statsig project would be taken for two, and sent things "
-                    f"twice. Write api_key_env: {owner}, or put the key of another project into {variable}.",
-                )
+            owner = owners.setdefault((kind, value), sync)
+            if value and owner.config.project != project:
+                yield key_fault(sync, _shared_key(owner, variable))
+
+
+def _shared_key(owner: Sync, variable: str) -> str:
+    """What to do about a key that the syncs of one project share with this one's, although they name another."""
+    other, name = _key_variable(owner), owner.config.statsig_project
+    same = f"is the same key as for {owner.name}" if variable == other else f"holds the same key as {other}"
+    if variable == other:
+        advice = "Write the same statsig_project in both, or in neither"
+    else:
+        advice = f"Write statsig_project: {name}" if name else f"Write api_key_env: {other}"
+    return (
+        f"{same}, so one Statsig project would be taken for two, and sent things twice. {advice}, or put the key of "
+        f"another project into {variable}."
+    )
 
 
 def _key_problem(key: Secret | None, is_events: bool) -> str | None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sync.core import preflight
 from sync.core.delivery import Patience
-from sync.edges.settings import Endpoint, endpoint, key_fault
+from sync.edges.settings import Endpoint, console_endpoint, endpoint, key_fault
 from sync.errors import DeliveryError, Fault
 from sync.run.world import World
 from sync.spec.model import SegmentConfig, Sync
-from sync.spec.parse import META_PATH
+from sync.spec.parse import META_PATH, limits_of, parse_syncs
 
 if TYPE_CHECKING:
-    from sync.edges.statsig import ConsoleClient
+    from sync.edges.statsig import ConsoleClient, RateLimits
 
 
 class Consoles:
-    """One Console API client per address and key, so that all syncs of a run share its rate limits.
+    """One Console API client per address and key, and the rate limits of each Statsig project, which its keys share.
 
     ``earlier_requests`` gives, for a project, how many seconds ago earlier runs sent requests that still
     count against the limits. ``heartbeat`` is called between the requests of what takes many of them.
@@ -33,23 +34,47 @@ class Consoles:
         self.heartbeat = heartbeat
         self.earlier_requests: Mapping[str, Sequence[float]] = {}
         self._clients: dict[tuple[str, str], ConsoleClient] = {}
+        self._limits: dict[str, RateLimits] = {}
 
     def endpoint(self, sync: Sync) -> Endpoint:
         """Where the sync's requests go."""
         return endpoint(sync, self._world.environment)
 
     def of(self, sync: Sync) -> ConsoleClient:
-        """The client for a sync."""
-        found = self.endpoint(sync)
+        """The client for a segment sync."""
+        return self._client(self.endpoint(sync))
+
+    def beside(self, sync: Sync) -> ConsoleClient | None:
+        """The client for the Statsig project of an event sync; None where no Console key is known for it."""
+        found = console_endpoint(sync, self._syncs, self._world.environment)
+        return self._client(found) if found is not None else None
+
+    def _client(self, found: Endpoint) -> ConsoleClient:
         identity = (found.url, found.key_variable)
         if identity not in self._clients:
             # Slow to import, and most runs have nothing to send.
             from sync.edges.statsig import ConsoleClient  # noqa: PLC0415
 
-            client = ConsoleClient(found.url, found.required_key.reveal(), self._world.clock, self._patience)
-            client.count_earlier(self.earlier_requests.get(found.project, ()))
+            client = ConsoleClient(
+                found.url, found.required_key.reveal(), self._world.clock, self._patience, self._limits_of(found)
+            )
             self._clients[identity] = self._stack.enter_context(closing(client))
         return self._clients[identity]
+
+    def _limits_of(self, found: Endpoint) -> RateLimits:
+        if found.project not in self._limits:
+            from sync.edges.statsig import RateLimits  # noqa: PLC0415
+
+            project_limits = limits_of(found.project_name, self._syncs)
+            limits = RateLimits(project_limits, self._world.clock, self._patience.should_stop)
+            limits.count_earlier(self.earlier_requests.get(found.project, ()))
+            self._limits[found.project] = limits
+        return self._limits[found.project]
+
+    @cached_property
+    def _syncs(self) -> tuple[Sync, ...]:
+        """All syncs of the dbt project: what one of them says of a Statsig project counts for all."""
+        return parse_syncs(self._world.graph.exposures)[0]
 
 
 @dataclass(frozen=True)

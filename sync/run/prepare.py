@@ -27,7 +27,7 @@ from sync.run.lists import find_orphans, members_by_list, members_by_project
 from sync.run.lookups import look_up_segments
 from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
-from sync.spec.parse import partners
+from sync.spec.parse import limits_of, partners
 
 GateMode = Literal["strict", "warn", "off"]
 
@@ -160,6 +160,10 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
         plan,
         refusals=(*selection.refusals, *plan.refusals),
         warnings=(*selection.warnings, *plan.warnings),
+        limits={
+            consoles.endpoint(sync).project: limits_of(sync.config.project, selection.all_syncs)
+            for sync in selection.syncs
+        },
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from sync.spec.limits import Limits
+from sync.spec.statsig import CONSOLE_KEY_VARIABLE, SERVER_SECRET_VARIABLE
 
 # Fields of Statsig's event that a column can be mapped to, and the JSON key of each inside ``user``.
 USER_FIELDS = {
@@ -38,7 +41,21 @@ class Guard(_Config):
     allow_empty: bool = False
 
 
-class SegmentConfig(_Config):
+class _ProjectConfig(_Config):
+    """Which Statsig project a sync goes to."""
+
+    api_key_env: str | None = None
+    statsig_project: str | None = None
+    limits: Limits | None = None
+
+    @property
+    def project(self) -> str | None:
+        """The Statsig project's name in the ledgers; None for the one that the usual variables hold the keys of."""
+        is_usual = self.api_key_env in (SERVER_SECRET_VARIABLE, CONSOLE_KEY_VARIABLE)
+        return self.statsig_project or (None if is_usual else self.api_key_env)
+
+
+class SegmentConfig(_ProjectConfig):
     """``config.meta.statsig`` of a sync that keeps the members of an ID list segment."""
 
     object: Literal["segment"]
@@ -52,7 +69,6 @@ class SegmentConfig(_Config):
     columns: dict[str, str] = Field(default_factory=dict)
     custom_ids: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
-    api_key_env: str | None = None
 
     @property
     def statsig_id_type(self) -> str:
@@ -68,26 +84,34 @@ class SegmentConfig(_Config):
         return self.custom_ids.get(self.statsig_id_type, own_name)
 
 
-class EventConfig(_Config):
+class EventConfig(_ProjectConfig):
     """``config.meta.statsig`` of a sync that sends events, each once, by ``unique_key``."""
 
     object: Literal["events"]
     unique_key: str = Field(min_length=1)
     mode: Literal["insert"] = "insert"
     event_name: str | None = None
-    environment: Literal["production", "staging", "development"] = "production"
+    environment: str = Field(default="production", min_length=1, max_length=64)
     columns: dict[str, str] = Field(default_factory=dict)
     custom_ids: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     # YAML reads a bare date as a date; dbt hands it on as text. Both are the same setting.
     backfill: Annotated[str, BeforeValidator(_text_of_date)] = "all"
     on_unknown: Literal["resend", "hold"] = "resend"
-    api_key_env: str | None = None
 
     @property
     def backfill_from(self) -> dt.date | None:
         """The first day (UTC) whose events the first run sends; None for ``all`` and ``none``."""
         return None if self.backfill in ("all", "none") else dt.date.fromisoformat(self.backfill)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What an exposure says of itself, and a new segment takes over."""
+
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    owner_email: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +126,7 @@ class Exposure:
     file: str
     depends_on: tuple[str, ...]
     meta: Any
+    labels: Labels = field(default_factory=Labels)
 
 
 @dataclass(frozen=True)
@@ -112,6 +137,7 @@ class Sync:
     file: str
     model: str
     config: SegmentConfig | EventConfig
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def destination(self) -> str:

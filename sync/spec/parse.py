@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sync.errors import Fault
+from sync.spec.limits import Limits
 from sync.spec.model import (
     MAPPABLE_FIELDS,
     STATSIG_ID_TYPES,
@@ -20,7 +21,7 @@ from sync.spec.model import (
     SegmentConfig,
     Sync,
 )
-from sync.spec.statsig import CONSOLE_KEY_VARIABLE, SEGMENT_ID_PATTERN, event_name_problem
+from sync.spec.statsig import SEGMENT_ID_PATTERN, event_name_problem
 
 META_PATH = "config.meta.statsig"
 _CONFIGS: dict[str, type[SegmentConfig] | type[EventConfig]] = {"segment": SegmentConfig, "events": EventConfig}
@@ -45,6 +46,7 @@ def parse_syncs(exposures: Sequence[Exposure]) -> tuple[tuple[Sync, ...], tuple[
             syncs.append(sync)
     faults.extend(_shared_names(exposures))
     faults.extend(_shared_segments(syncs))
+    faults.extend(_limit_faults(syncs))
     return tuple(syncs), tuple(faults)
 
 
@@ -55,7 +57,7 @@ def parse_sync(exposure: Exposure) -> tuple[Sync | None, tuple[Fault, ...]]:
     config = _config(exposure.meta, at, faults)
     if config is None or faults:
         return None, tuple(faults)
-    return Sync(exposure.name, exposure.file, exposure.depends_on[0], config), ()
+    return Sync(exposure.name, exposure.file, exposure.depends_on[0], config, exposure.labels), ()
 
 
 class _Place:
@@ -121,7 +123,7 @@ def _reads(fault: Fault) -> set[str]:
     return _ALSO_READ.get(key, set()) | ({key} if key not in _MAPPINGS else set())
 
 
-_MAPPINGS = {"columns", "custom_ids", "guard"}
+_MAPPINGS = {"columns", "custom_ids", "guard", "limits"}
 
 
 def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fault]:
@@ -130,6 +132,10 @@ def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fa
     if config.api_key_env and not _VARIABLE.fullmatch(config.api_key_env):
         # Not repeated in the message: it may be the key itself.
         yield at.fault("api_key_env", "is not the name of an environment variable; write its name, never the key.")
+    if config.statsig_project is not None and not _PROJECT.fullmatch(config.statsig_project):
+        yield at.fault(
+            "statsig_project", f"is {config.statsig_project!r}; write a name of 1 to 64 letters, digits, '_' and '-'."
+        )
     if isinstance(config, SegmentConfig):
         yield from _segment_faults(config, at)
     else:
@@ -137,6 +143,7 @@ def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fa
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PROJECT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
@@ -147,7 +154,7 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
         return at.fault(".".join(place[:-1]), _NAMELESS)
     match detail["type"]:
         case "extra_forbidden":
-            keys = sorted(Guard.model_fields) if len(place) > 1 else known
+            keys = sorted(_INSIDE[place[0]].model_fields) if len(place) > 1 else known
             return at.fault(key, f"is not a key of statsig-sync.{nearest(own, keys)} The keys are: {', '.join(keys)}.")
         case "missing":
             return at.fault(key, _MISSING.get(key, "is missing; add it."))
@@ -161,6 +168,8 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
             return at.fault(key, f"is {_kind(detail['input'])}; write {wanted}.")
 
 
+# Keys whose value is a mapping with keys of its own.
+_INSIDE: dict[str, type[BaseModel]] = {"guard": Guard, "limits": Limits}
 _NAMELESS = "holds a key without a name; give it one, or take it out."
 # What each key takes that has no fixed choices.
 _WANTED = {
@@ -175,11 +184,17 @@ _WANTED = {
     "custom_ids": "a mapping, such as {stableID: device_id}",
     "exclude": "a list of columns, such as [email]",
     "api_key_env": "the name of an environment variable",
+    "statsig_project": "a name for the Statsig project, such as shop",
+    "limits": "a mapping, such as {id_list_changes_per_10_seconds: 24}",
+    "environment": "the name of an environment, with 1 to 64 characters",
     "unique_key": "the name of the column that is different in every event",
     "event_name": "the name of the events, as text",
     "backfill": "all, none, or a date such as 2026-01-31",
 }
-_WANTED_INSIDE = dict.fromkeys(("columns", "custom_ids", "exclude"), "the name of a column")
+_WANTED_INSIDE = {
+    **dict.fromkeys(("columns", "custom_ids", "exclude"), "the name of a column"),
+    "limits": "a whole number of requests, 1 or more",
+}
 _MISSING = {
     "unique_key": (
         "is missing; name the column that is different in every event. Statsig has no deduplication, "
@@ -285,6 +300,8 @@ def _custom_id_faults(config: SegmentConfig, at: _Place) -> Iterator[Fault]:
 
 
 def _event_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:
+    if not config.environment.strip():
+        yield at.fault("environment", "is blank; write the name of an environment, such as production.")
     if config.event_name is not None:
         if problem := event_name_problem(config.event_name):
             yield at.fault("event_name", f"{problem}. Write another name.")
@@ -316,8 +333,31 @@ def partners(sync: Sync, syncs: Sequence[Sync]) -> tuple[Sync, ...]:
     )
 
 
-def _written_by(config: SegmentConfig) -> tuple[str, str]:
-    return config.api_key_env or CONSOLE_KEY_VARIABLE, config.segment_id
+def _written_by(config: SegmentConfig) -> tuple[str | None, str]:
+    return config.project, config.segment_id
+
+
+def limits_of(project: str | None, syncs: Iterable[Sync]) -> Limits:
+    """The rate limits of a Statsig project: what one of its syncs writes, else Statsig's own."""
+    written = (sync.config.limits for sync in syncs if sync.config.project == project)
+    return next((limits for limits in written if limits is not None), Limits())
+
+
+def _limit_faults(syncs: Sequence[Sync]) -> Iterator[Fault]:
+    """A Statsig project has one set of limits; the syncs that write none go by it."""
+    first: dict[str | None, Sync] = {}
+    for sync in syncs:
+        if sync.config.limits is None:
+            continue
+        other = first.setdefault(sync.config.project, sync)
+        if other.config.limits != sync.config.limits:
+            yield Fault(
+                sync.file,
+                f"exposure {sync.name}",
+                f"{META_PATH}.limits",
+                f"differs from the limits of {other.name}, and both go to the same Statsig project. Write the same in "
+                "both, or in one of them only: it counts for all syncs of the project.",
+            )
 
 
 def _shared_names(exposures: Sequence[Exposure]) -> Iterator[Fault]:

@@ -27,10 +27,17 @@ FORBIDDEN_IN_EVENT_NAME = "\\[]{}<>#=;&$%|\0\r\n"
 SEGMENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{3,100}")
 SEGMENT_NAME_PATTERN = re.compile(r"[A-Za-z0-9_ -]{3,100}")
 
-# Calls that change something, per Console key: (requests, seconds).
-CONSOLE_LIMITS = ((100, 10), (900, 900))
-# The two id_list calls have a narrower limit of their own.
-ID_LIST_LIMITS = ((12, 10), (900, 900))
+# Seconds after which a 429 that does not say how long it lasts is tried again: the short window of the rate limits,
+# then the long one.
+LIMIT_PAUSES = (10.0, 900.0)
+
+MAX_DESCRIPTION_LENGTH = 1_000
+MAX_LOG_ROWS = 1_000
+# How many ids of a list to ask for at once: what is the most that Statsig gives is not documented.
+ID_PAGE_SIZES = (10_000, 1_000, 100, 10)
+
+# An event goes by one of these unless the project has environments of its own.
+USUAL_ENVIRONMENTS = ("production", "staging", "development")
 
 SERVER_SECRET_VARIABLE = "STATSIG_SERVER_SECRET"  # noqa: S105 - a variable's name
 CONSOLE_KEY_VARIABLE = "STATSIG_CONSOLE_API_KEY"

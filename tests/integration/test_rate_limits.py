@@ -1,4 +1,4 @@
-"""The Console API's limits are kept on this side: per key, across all syncs, and across runs."""
+"""The Console API's limits are kept on this side: per Statsig project, across all keys, all syncs, and across runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sync.run.gather import recent_requests
 from sync.run.verify import VerifyRequest, verify
 from sync.sandbox import Settings
 from sync.sandbox.server import RunningSandbox
-from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS
+from sync.spec.limits import Limits
 from tests.integration.harness import CONSOLE_KEY, Project
 from tests.integration.in_process import StillClock, manner_of, run_still, world_of
 from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, StandIn
@@ -46,8 +46,8 @@ def server(clock: StillClock) -> Iterator[RunningSandbox]:
 
 
 def test_the_figures_are_statsigs() -> None:
-    assert set(ID_LIST_LIMITS) == set(ID_LIST_CALLS)
-    assert set(CONSOLE_LIMITS) == set(ALL_CHANGES)
+    assert set(Limits().id_list_changes) == set(Limits().id_list_reads) == set(ID_LIST_CALLS)
+    assert set(Limits().changes) == set(ALL_CHANGES)
 
 
 @pytest.mark.parametrize("limits", [ID_LIST_CALLS, ALL_CHANGES], ids=["id list", "all changes"])

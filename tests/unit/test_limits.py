@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.core.limits import seconds_for
-from sync.spec.statsig import CONSOLE_LIMITS, ID_LIST_LIMITS
+from sync.spec.limits import Limits
 
 
 def simulated(requests: int, rates: tuple[tuple[int, int], ...]) -> int:
@@ -26,11 +26,11 @@ def simulated(requests: int, rates: tuple[tuple[int, int], ...]) -> int:
     [(0, 0), (1, 0), (12, 0), (13, 10), (24, 10), (25, 20), (900, 740), (901, 900), (1000, 980)],
 )
 def test_twelve_requests_in_ten_seconds_and_nine_hundred_in_fifteen_minutes(requests: int, seconds: int) -> None:
-    assert seconds_for(requests, ID_LIST_LIMITS) == seconds
+    assert seconds_for(requests, Limits().id_list_changes) == seconds
 
 
 def test_other_changes_have_the_wider_limit() -> None:
-    assert seconds_for(101, CONSOLE_LIMITS) == 10
+    assert seconds_for(101, Limits().changes) == 10
 
 
 def test_without_a_limit_nothing_takes_time() -> None:

@@ -18,7 +18,7 @@ def reading(
     is_ended: bool = True,
     versions: tuple[Version, ...] = (REST, REST),
 ) -> Reading:
-    return Reading(pl.Series("id", list(ids), pl.String), frozenset(totals), is_ended, versions)
+    return Reading(pl.Series("id", list(ids), pl.String), len(ids), frozenset(totals), is_ended, versions, pages=2)
 
 
 @pytest.mark.parametrize("versions", [(REST, REST), (REST,), ()], ids=["both told", "one told", "none told"])
@@ -62,7 +62,8 @@ def read_in_pages(members: list[str], changes: dict[int, tuple[str, str]], size:
             members = [*(one for one in members if one not in (gone, come)), come]
             version += 1
     versions = (Version(0, is_updating=False), Version(version, is_updating=False))
-    return Reading(pl.Series("id", ids, pl.String).unique(maintain_order=True), frozenset(totals), True, versions)
+    different = pl.Series("id", ids, pl.String).unique(maintain_order=True)
+    return Reading(different, len(ids), frozenset(totals), True, versions, number)
 
 
 ids = st.sampled_from("abcdefghij")
