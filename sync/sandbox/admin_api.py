@@ -6,33 +6,72 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sync.sandbox.audit import CONSOLE_USER
 from sync.sandbox.contract import Body, CreateSegment, RefusedError, decode_body
-from sync.sandbox.faults import FaultPlan
+from sync.sandbox.faults import FaultPlan, Seconds
 from sync.sandbox.http import answer, body_of, state_of
 from sync.sandbox.limits import LimitOptions
 from sync.sandbox.segments import Segment
 from sync.sandbox.settings import KeepMode
 
+_Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+_Type = Literal["id_list", "rule_based", "analysis_list", "user_store_id_list"]
+
 
 class PutSegment(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """Body of `POST /sandbox/segments`: a segment of any type, with its members."""
+    """Body of `POST /sandbox/segments`: a segment of any type, with its members, and who has put it there."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
     name: str | None = None
-    type: Literal["id_list", "rule_based", "analysis_list", "user_store_id_list"] = "id_list"
+    type: _Type = "id_list"
     id_type: str = "userID"
     ids: list[str] = []
+    description: str = ""
+    tags: list[str] = []
+    team: str | None = None
+    creator_email: str | None = None
+    is_enabled: bool = True
+    is_archived: bool = False
+    updated_by: str = CONSOLE_USER
+
+
+class AlterSegment(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """Body of `PATCH /sandbox/segments/{segment_id}`: what is changed of a segment; what is left out stays."""
+
+    type: _Type | UnsetType = UNSET
+    id_type: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    is_enabled: bool | UnsetType = UNSET
+    is_archived: bool | UnsetType = UNSET
 
 
 class Adjust(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `POST /sandbox/settings`; what is left out stays. `processing_seconds` is for updates of an id list."""
+    """Body of `POST /sandbox/settings`; what is left out stays. The names are those of `Settings`."""
 
-    processing_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    keep: KeepMode | None = None
+    processing_seconds: Seconds | UnsetType = UNSET
+    keep: KeepMode | UnsetType = UNSET
+    max_page: Annotated[int, msgspec.Meta(ge=1)] | UnsetType = UNSET
+    large_pages: Literal["fewer", "refuse"] | UnsetType = UNSET
+    total_items: bool | UnsetType = UNSET
+    environments: tuple[str, ...] | UnsetType = UNSET
+    unit_id_types: tuple[str, ...] | UnsetType = UNSET
+    reviews_required: bool | UnsetType = UNSET
+    logs_lag_seconds: Seconds | UnsetType = UNSET
+    logs_sample_percent: _Percent | UnsetType = UNSET
+    logs_retention_seconds: Seconds | UnsetType | None = UNSET
+    metrics_lag_seconds: Seconds | UnsetType = UNSET
+    drop_events_named: str | UnsetType | None = UNSET
+    drop_events_percent: _Percent | UnsetType = UNSET
+
+
+def _given(body: msgspec.Struct) -> dict[str, Any]:
+    """The members of a body that were not left out."""
+    return {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
 
 
 async def get_events(request: Request) -> Response:
@@ -57,9 +96,35 @@ async def get_segment(request: Request) -> Response:
 
 async def put_segment(request: Request) -> Response:
     """Make a segment of any type, with members, in place of one of the same id."""
-    body = await _decoded(request, PutSegment)
-    wanted = CreateSegment(name=body.name or body.id, type=body.type, id=body.id, id_type=body.id_type)
-    return answer(_described(state_of(request).segments.put(wanted, body.ids)), 201)
+    state, body = state_of(request), await _decoded(request, PutSegment)
+    wanted = CreateSegment(
+        body.name or body.id,
+        body.type,
+        body.id,
+        body.id_type,
+        body.description,
+        body.tags,
+        body.team,
+        body.creator_email,
+    )
+    before = state.segments.size_of(body.id)
+    segment = state.segments.put(wanted, body.ids)
+    state.segments.alter(body.id, is_enabled=body.is_enabled, is_archived=body.is_archived)
+    if segment.type == "id_list":
+        counts = (before, len(segment.members))
+        state.audit.record(segment.id, "Reset ID List", body.updated_by, state.settings.clock(), counts)
+    return answer(_described(segment), 201)
+
+
+async def alter_segment(request: Request) -> Response:
+    """Enable, disable, archive or describe a segment, or give it another type, as people do in the console."""
+    changes = _given(await _decoded(request, AlterSegment))
+    return answer(_described(state_of(request).segments.alter(request.path_params["segment_id"], **changes)))
+
+
+async def delete_segment(request: Request) -> Response:
+    """Delete a segment, as people do in the console."""
+    return answer(_described(state_of(request).segments.delete(request.path_params["segment_id"])))
 
 
 async def get_requests(request: Request) -> Response:
@@ -92,14 +157,10 @@ async def set_limits(request: Request) -> Response:
 
 
 async def adjust(request: Request) -> Response:
-    """Change how long updates take and how much is kept of events."""
+    """Change settings; the answer has all of them that can be changed."""
     state = state_of(request)
-    body = await _decoded(request, Adjust)
-    if body.processing_seconds is not None:
-        state.processing.set(body.processing_seconds)
-    if body.keep is not None:
-        state.keep = state.events.keep = body.keep
-    return answer({"processing_seconds": state.processing.seconds, "keep": state.keep})
+    state.adjust(**_given(await _decoded(request, Adjust)))
+    return answer({name: getattr(state.settings, name) for name in Adjust.__struct_fields__})
 
 
 async def reset(request: Request) -> Response:
@@ -128,6 +189,8 @@ routes = [
     Route("/sandbox/segments", get_segments, methods=["GET"]),
     Route("/sandbox/segments", put_segment, methods=["POST"]),
     Route("/sandbox/segments/{segment_id}", get_segment, methods=["GET"]),
+    Route("/sandbox/segments/{segment_id}", alter_segment, methods=["PATCH"]),
+    Route("/sandbox/segments/{segment_id}", delete_segment, methods=["DELETE"]),
     Route("/sandbox/requests", get_requests, methods=["GET"]),
     Route("/sandbox/summary", get_summary, methods=["GET"]),
     Route("/sandbox/faults", get_faults, methods=["GET"]),

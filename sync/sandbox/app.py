@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sync.sandbox import admin_api, console_api, events_api, sdk_api
+from sync.sandbox import admin_api, arrival_api, console_api, events_api, project_api, sdk_api
 from sync.sandbox.contract import RefusedError
 from sync.sandbox.faulty_answers import Exchange, answer_with
 from sync.sandbox.http import ENTRY, refused
@@ -22,7 +22,11 @@ _logger = logging.getLogger("statsig_sandbox")
 def create_app(state: SandboxState) -> Starlette:
     """The ASGI application over a state. Resets and cut answers need `ConnectionInScope` below it."""
     app = Starlette(
-        routes=[*events_api.routes, *console_api.routes, *sdk_api.routes, *admin_api.routes],
+        routes=[
+            route
+            for api in (events_api, console_api, project_api, arrival_api, sdk_api, admin_api)
+            for route in api.routes
+        ],
         middleware=[Middleware(WrittenDown, state=state)],
         exception_handlers={RefusedError: refused, HTTPException: refused},
     )
@@ -56,7 +60,8 @@ class WrittenDown:
 
     def _open(self, scope: Scope) -> Entry:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        return self._state.journal.open(scope["method"], scope["path"], headers)
+        query = scope.get("query_string", b"").decode("latin-1")
+        return self._state.journal.open(scope["method"], scope["path"], query, headers)
 
 
 def _outcome(entry: Entry) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -19,7 +20,10 @@ CONSOLE_API_VERSION = "20240601"
 EVENTS_KEPT_PER_REQUEST = 1_000
 SEGMENT_TYPES = ("id_list", "rule_based", "analysis_list", "user_store_id_list")
 NOT_AN_ID_LIST = "Segment must be of type 'id_list' to be modified on this endpoint"
-LIST_IS_BUSY = "Another update of this id list is in progress. Wait for it to finish and try again."
+LIST_IS_BUSY = "Another update is already in progress for this ID list"
+# Statsig documents nothing about changes of archived segments.
+ARCHIVED = "Segment is archived and cannot be modified on this endpoint"
+ENVIRONMENTS = ("production", "staging", "development")
 
 _FORBIDDEN_IN_EVENT_NAME = re.compile(r"[\\\[\]{}<>#=;&$%|\x00\r\n]")
 _SEGMENT_NAME = re.compile(r"[A-Za-z0-9_\- ]{3,100}")
@@ -38,7 +42,7 @@ class RefusedError(Exception):
 
 # Names in these structs are Statsig's own on the wire; `rename` keeps Python's style inside.
 class _Environment(msgspec.Struct):
-    tier: Literal["production", "staging", "development"]
+    tier: str
 
 
 class _User(msgspec.Struct, rename="camel"):
@@ -74,6 +78,15 @@ class _LogEventBody(msgspec.Struct, rename="camel"):
     statsig_metadata: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """The events of a `log_event` request, each still JSON, and the SDK that says that it has sent them."""
+
+    events: list[bytes]
+    sdk_type: str | None = None
+    sdk_version: str | None = None
+
+
 class CreateSegment(msgspec.Struct, rename="camel"):
     """Body of `POST /console/v1/segments`."""
 
@@ -81,8 +94,10 @@ class CreateSegment(msgspec.Struct, rename="camel"):
     type: Literal["id_list", "rule_based", "analysis_list", "user_store_id_list"]
     id: str = ""
     id_type: Annotated[str, msgspec.Meta(min_length=1)] = "userID"
-    description: str = ""
+    description: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
     tags: list[str] = []
+    team: str | None = None
+    creator_email: str | None = None
 
 
 class _Ids(msgspec.Struct):
@@ -147,7 +162,14 @@ def decode_body(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
 
 def events_of(body: bytes) -> list[bytes]:
     """Split a `log_event` body into its events, each still JSON. 400 unless it has events and `statsigMetadata`."""
-    return [bytes(event) for event in decode_body(body, _log_event_body).events]
+    return batch_of(body).events
+
+
+def batch_of(body: bytes) -> Batch:
+    """The events of a `log_event` body with what its `statsigMetadata` says of the sender. 400 as in `events_of`."""
+    decoded = decode_body(body, _log_event_body)
+    sdk = {name: str(value) for name, value in decoded.statsig_metadata.items() if value is not None}
+    return Batch([bytes(event) for event in decoded.events], sdk.get("sdkType"), sdk.get("sdkVersion"))
 
 
 def is_from_sdk(event_name: str) -> bool:
@@ -155,22 +177,34 @@ def is_from_sdk(event_name: str) -> bool:
     return event_name.startswith("statsig::")
 
 
-def check_event(event: bytes, index: int) -> Event:
+def check_event(event: bytes, index: int, environments: Collection[str] = ENVIRONMENTS) -> Event:
     """Decode one event strictly; 400 names its index in the request and the member at fault.
 
-    What SDKs log by themselves has other forms (lists in metadata), which are theirs: only the name is looked at.
+    `environments` are those of the project; their names are compared without regard to case. What SDKs log by
+    themselves has other forms (lists in metadata), which are theirs: only the name is looked at.
     """
+    where = f"events[{index}]"
     try:
-        return _event.decode(event)
+        decoded = _event.decode(event)
     except msgspec.DecodeError as error:
         name = _event_name(event)
         if name is not None and is_from_sdk(name):
             return Event(name)
-        where = f"events[{index}]"
         refusal = _invalid(error, where)
         if where not in refusal.message:
             refusal = RefusedError(400, f"{refusal.message} - at `{where}`")
         raise refusal from None
+    tier = _tier(decoded)
+    if tier is not None and tier.lower() not in {name.lower() for name in environments}:
+        raise RefusedError(
+            400, f"Invalid request: Invalid enum value {tier!r} - at `{where}.user.statsigEnvironment.tier`"
+        )
+    return decoded
+
+
+def _tier(event: Event) -> str | None:
+    found = event.user.statsig_environment if event.user else None
+    return found.tier if found and not is_from_sdk(event.event_name) else None
 
 
 def _event_name(event: bytes) -> str | None:
@@ -178,6 +212,20 @@ def _event_name(event: bytes) -> str | None:
         return _named_event.decode(event).event_name
     except msgspec.DecodeError:
         return None
+
+
+def event_time(event: Event) -> int | None:
+    """When the event happened, in milliseconds since the epoch; an ISO 8601 text without an offset is UTC."""
+    if isinstance(event.time, datetime):
+        moment = event.time if event.time.tzinfo else event.time.replace(tzinfo=timezone.utc)
+        return round(moment.timestamp() * 1000)
+    return event.time
+
+
+def time_or(event: Event, received_at: float) -> int:
+    """The event's time in milliseconds; where it has none, when it was received, given in seconds."""
+    moment = event_time(event)
+    return round(received_at * 1000) if moment is None else moment
 
 
 def drop_reason(event: Event) -> str | None:

@@ -75,7 +75,11 @@ class BusyFault(_Fault, frozen=True, tag="busy"):
     """409, as while another update of the list is in progress. The request is not applied."""
 
 
-Fault = StatusFault | BodyFault | DelayFault | ResetFault | TruncateFault | SlowBodyFault | BusyFault
+class DropFault(_Fault, frozen=True, tag="drop"):
+    """The usual answer, and the events of the request are not kept. Other requests are as always."""
+
+
+Fault = StatusFault | BodyFault | DelayFault | ResetFault | TruncateFault | SlowBodyFault | BusyFault | DropFault
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +105,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RandomProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mixture of all faults over the events API and the Console API.
+    """A mixture of all faults but `drop` over the events API and the Console API.
 
     Each request gets a fault with `probability`; which one follows from `seed` and the number of the request. Delays
     and slow answers take at most `max_seconds`. What answers `"success": false`, 409 or 429 was not applied, as

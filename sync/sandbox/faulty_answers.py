@@ -17,6 +17,7 @@ from sync.sandbox.faults import (
     BodyFault,
     BusyFault,
     DelayFault,
+    DropFault,
     Fault,
     ResetFault,
     SlowBodyFault,
@@ -24,6 +25,7 @@ from sync.sandbox.faults import (
     TruncateFault,
     When,
 )
+from sync.sandbox.http import DROPPED
 from sync.sandbox.transport import end_connection, reset_connection
 
 
@@ -95,6 +97,11 @@ async def _reset(fault: ResetFault, exchange: Exchange) -> None:
     await reset_connection(exchange.scope, exchange.receive)
 
 
+async def _dropped(_fault: DropFault, exchange: Exchange) -> None:
+    exchange.scope[DROPPED] = True
+    await exchange.app(exchange.scope, exchange.receive, exchange.send)
+
+
 async def _error_status(fault: StatusFault, exchange: Exchange) -> None:
     await _apply_or_drain(fault.when, exchange)
     headers = dict(fault.headers)
@@ -156,6 +163,7 @@ _ANSWERS: dict[type[Fault], Callable[[Any, Exchange], Awaitable[None]]] = {
     StatusFault: _error_status,
     BodyFault: _false_success,
     BusyFault: _busy,
+    DropFault: _dropped,
     DelayFault: _delayed,
     ResetFault: _reset,
     TruncateFault: _truncated,

@@ -15,6 +15,7 @@ from sync.sandbox.journal import Entry
 from sync.sandbox.state import SandboxState
 
 ENTRY = "sandbox.entry"
+DROPPED = "sandbox.dropped"
 # Far above what any legal body of the Console API holds: 100,000 ids.
 MAX_BODY = 64 * 1024 * 1024
 

@@ -21,13 +21,15 @@ def without_keys(text: str) -> str:
 class Entry:
     """A request. `status` is None where the connection was closed without an answer, or is still open.
 
-    `applied` says whether the request reached the application, `events` and `ids` how many it carried.
+    `query` is what stands after the question mark. `applied` says whether the request reached the application, `events`
+    and `ids` how many it carried.
     """
 
     number: int
     method: str
     path: str
     headers: dict[str, str]
+    query: str = ""
     status: int | None = None
     applied: bool = False
     events: int | None = None
@@ -41,10 +43,10 @@ class Journal:
 
     entries: list[Entry] = field(default_factory=list)
 
-    def open(self, method: str, path: str, headers: Iterable[tuple[str, str]]) -> Entry:
+    def open(self, method: str, path: str, query: str, headers: Iterable[tuple[str, str]]) -> Entry:
         """Write down a request that has just arrived."""
         shown = {name: without_keys(value) for name, value in headers if name.lower() not in _KEY_HEADERS}
-        entry = Entry(len(self.entries) + 1, method, without_keys(path), shown)
+        entry = Entry(len(self.entries) + 1, method, without_keys(path), shown, without_keys(query))
         self.entries.append(entry)
         return entry
 

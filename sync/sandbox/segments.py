@@ -14,7 +14,8 @@ from sync.sandbox.id_list_files import IdListFile
 class Segment:
     """A segment of a project. `id_type` is Statsig's name: userID, stableID, or a custom id type's name.
 
-    `busy` is true while an update of the list is under way: Statsig refuses a second one meanwhile.
+    `busy` is true while an update of the list is under way: Statsig refuses a second one meanwhile. An archived segment
+    is shown as such and its list cannot be changed; nobody is in one that is archived or not enabled.
     """
 
     id: str
@@ -24,6 +25,10 @@ class Segment:
     description: str
     tags: list[str]
     file: IdListFile
+    team: str | None = None
+    creator_email: str | None = None
+    is_enabled: bool = True
+    is_archived: bool = False
     version: int = 1
     busy: bool = False
     members: dict[str, None] = field(default_factory=dict, repr=False)
@@ -37,7 +42,7 @@ class Segment:
         return self._page_order
 
     def described(self) -> dict[str, Any]:
-        """The segment as the Console API shows it."""
+        """The segment as the Console API shows it. How it shows an archived one is not documented."""
         return {
             "id": self.id,
             "name": self.name,
@@ -45,9 +50,13 @@ class Segment:
             "type": self.type,
             "idType": self.id_type,
             "count": len(self.members),
-            "isEnabled": True,
+            "isEnabled": self.is_enabled,
             "tags": self.tags,
+            **{name: value for name, value in self._optional().items() if value},
         }
+
+    def _optional(self) -> dict[str, Any]:
+        return {"team": self.team, "creatorEmail": self.creator_email, "isArchived": self.is_archived}
 
     def add(self, ids: Iterable[str]) -> int:
         """Add members; those that are there already are left as they are. Returns how many are new."""
@@ -78,7 +87,7 @@ class Segment:
 
 
 class Segments:
-    """All segments of the project. `changed_at` (milliseconds) grows whenever a segment is created."""
+    """All segments of the project. `changed_at` (milliseconds) grows with every change but those of members."""
 
     def __init__(self, clock: Callable[[], float], max_project_ids: int):
         self._clock = clock
@@ -114,11 +123,31 @@ class Segments:
             id_type=wanted.id_type,
             description=wanted.description,
             tags=wanted.tags,
+            team=wanted.team,
+            creator_email=wanted.creator_email,
             file=IdListFile(self.now()),
         )
         self._by_id[segment.id] = segment
-        self.changed_at = max(self.now(), self.changed_at + 1)
+        self._changed()
         return segment
+
+    def alter(self, segment_id: str, **changes: Any) -> Segment:
+        """Change attributes of a segment; 404 where there is none."""
+        segment = self.get(segment_id)
+        for name, value in changes.items():
+            setattr(segment, name, value)
+        self._changed()
+        return segment
+
+    def delete(self, segment_id: str) -> Segment:
+        """Take a segment away; 404 where there is none."""
+        segment = self.get(segment_id)
+        del self._by_id[segment_id]
+        self._changed()
+        return segment
+
+    def _changed(self) -> None:
+        self.changed_at = max(self.now(), self.changed_at + 1)
 
     def put(self, wanted: CreateSegment, ids: Iterable[str]) -> Segment:
         """Make a segment with these members whatever its type, in place of one of the same id."""
@@ -126,6 +155,11 @@ class Segments:
         segment = self.create(wanted)
         segment.add(ids)
         return segment
+
+    def size_of(self, segment_id: str) -> int:
+        """How many members a segment has; 0 where there is none."""
+        segment = self._by_id.get(segment_id)
+        return len(segment.members) if segment else 0
 
     def file(self, file_id: str) -> IdListFile:
         """The id list file of this id; 404 where no list uses it any more."""
@@ -149,4 +183,4 @@ class Segments:
     def clear(self) -> None:
         """Forget every segment."""
         self._by_id.clear()
-        self.changed_at = max(self.now(), self.changed_at + 1)
+        self._changed()

@@ -92,7 +92,7 @@ def _gate(segment: Segment, conditions: list[Any]) -> dict[str, Any]:
         "type": "feature_gate",
         "entity": "segment",
         "salt": segment.id,
-        "enabled": True,
+        "enabled": segment.is_enabled and not segment.is_archived,
         "defaultValue": False,
         "idType": segment.id_type,
         "version": 1,

@@ -9,10 +9,15 @@ from typing import Any
 
 import requests
 
+from sync.sandbox.events import ON_PURPOSE
+
 LOG_EVENT = "POST /v1/log_event"
 ADD_IDS = "PATCH /console/*/id_list"
 REMOVE_IDS = "DELETE /console/*/id_list"
 CHANGE_IDS = "* /console/*/id_list"
+READ_IDS = "GET /console/*/id_list"
+READ_LOGS = "GET /console/v1/logs"
+READ_METRICS = "GET /console/v1/metrics/values"
 LOOK_UP_SEGMENT = "GET /console/v1/segments/*"
 
 
@@ -33,9 +38,25 @@ class StandIn:
 
     url: str
 
-    def put_segment(self, segment_id: str, *ids: str, **more: str) -> None:
-        """Makes a segment with members; ``type`` and ``idType`` as Statsig names them."""
+    def put_segment(self, segment_id: str, *ids: str, **more: Any) -> None:
+        """Makes a segment with members; ``type``, ``idType`` and ``isEnabled`` as Statsig names them."""
         self._call("POST", "/segments", {"id": segment_id, "ids": list(ids), **more})
+
+    def delete_segment(self, segment_id: str) -> None:
+        """Deletes a segment, as people do in the console."""
+        self._call("DELETE", f"/segments/{segment_id}")
+
+    def archive_segment(self, segment_id: str) -> None:
+        """Archives a segment."""
+        self._call("PATCH", f"/segments/{segment_id}", {"isArchived": True})
+
+    def disable_segment(self, segment_id: str) -> None:
+        """Switches a segment off."""
+        self._call("PATCH", f"/segments/{segment_id}", {"isEnabled": False})
+
+    def set_type(self, segment_id: str, kind: str) -> None:
+        """Gives a segment another type, as Statsig names it."""
+        self._call("PATCH", f"/segments/{segment_id}", {"type": kind})
 
     def ids(self, segment_id: str) -> set[str]:
         """The members of a segment."""
@@ -48,8 +69,11 @@ class StandIn:
         return {one["id"]: one for one in self._call("GET", "/segments")["segments"]}
 
     def events(self) -> list[dict[str, Any]]:
-        """The events by arrival; fails where Statsig would have dropped one, or a part of one."""
-        found = self._call("GET", "/events")["events"]
+        """The events by arrival; fails where Statsig would have dropped one, or a part of one.
+
+        What ``drop_events`` took away is left out.
+        """
+        found = [one for one in self._call("GET", "/events")["events"] if one["dropped"] != ON_PURPOSE]
         assert [one for one in found if one["dropped"] or one["lost_metadata_keys"]] == []
         return [one["event"] for one in found]
 
@@ -95,11 +119,31 @@ class StandIn:
 
     def no_limits(self) -> None:
         """Switches the rate limits off."""
-        self._call("POST", "/limits", {"enabled": False})
+        self.limits(enabled=False)
+
+    def limits(self, **options: Any) -> None:
+        """Makes the rate limits as strict as this says, and starts to count."""
+        self._call("POST", "/limits", options)
+
+    def settings(self, **changes: Any) -> None:
+        """Changes how the sandbox answers; what is not named stays."""
+        self._call("POST", "/settings", changes)
+
+    def environments(self, *names: str) -> None:
+        """Gives the project these environments; ``production`` is always one."""
+        self.settings(environments=names)
+
+    def drop_events(self, named: str | None = "*", percent: float = 100) -> None:
+        """From now on, answers events of these names with 202 and does not keep so many of a hundred; None ends it."""
+        self.settings(drop_events_named=named, drop_events_percent=percent)
+
+    def dropped(self) -> list[dict[str, Any]]:
+        """The events that ``drop_events`` or the fault ``drop`` took away."""
+        return [one["event"] for one in self._call("GET", "/events")["events"] if one["dropped"] == ON_PURPOSE]
 
     def processing_seconds(self, seconds: float) -> None:
         """Sets how long an update of an id list takes, also of those that are under way."""
-        self._call("POST", "/settings", {"processing_seconds": seconds})
+        self.settings(processing_seconds=seconds)
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         response = requests.request(method, f"{self.url}/sandbox{path}", json=body, timeout=60)
