@@ -18,6 +18,8 @@ def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
     """The exit code of a run that was carried out."""
     if len(report.results) < len(report.plan.syncs) or not all(result.is_delivered for result in report.results):
         return 1
+    if any(result.waiting for result in report.results):
+        return 1
     if fail_on_rejects and any(result.rows_rejected for result in report.results):
         return 1
     return 3 if report.plan.refusals else 0
@@ -148,7 +150,7 @@ def _result_line(result: SyncResult) -> str:
         for count, word in (
             (result.rejected, "refused by Statsig"),
             (result.unsent, "not sent"),
-            (result.unknown, "in doubt"),
+            (max(result.unknown, result.waiting), "in doubt"),
         )
         if count
     ]

@@ -156,14 +156,26 @@ class KeySource:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """Events of earlier runs of which nobody knows whether they arrived.
+
+    ``waiting`` counts those that the run does not send again, so that they wait for a person's word: because the sync
+    holds them, or because their rows have left the model.
+    """
+
+    unsettled: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
 class EventPlan:
     """The events of one event sync, which wait in the spool.
 
     ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
     reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
     ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
-    Statsig refused before, and that wait for --retry-rejected; ``in_doubt`` counts events that wait for a person's
-    word, because nobody knows whether they arrived and the sync does not send them again. ``keys_from`` says what
+    Statsig refused before, and that wait for --retry-rejected; ``doubts`` counts the events of earlier runs
+    that are in doubt. ``keys_from`` says what
     the keys mean, and ``keys_were_from`` what those meant that the last run has sent; None where there was none.
     """
 
@@ -181,7 +193,7 @@ class EventPlan:
     samples: tuple[str, ...]
     last_sequence: int
     held_back: int = 0
-    in_doubt: int = 0
+    doubts: Doubts = field(default_factory=Doubts)
     overrides: str | None = None
 
     @property
@@ -297,13 +309,18 @@ def refused_note(plan: SyncPlan) -> str | None:
 
 def doubt_warning(plan: SyncPlan) -> str | None:
     """What to say of events that wait for a person's word; None where there are none."""
-    if not isinstance(plan, EventPlan) or not plan.in_doubt:
+    if not isinstance(plan, EventPlan) or not plan.doubts.waiting:
         return None
+    why = "their rows have left the model" if plan.may_resend else "on_unknown is hold"
     return (
-        f"{plan.sync.name}: {plan.in_doubt:,} event(s) of earlier runs are in doubt and are not sent again, because "
-        "on_unknown is hold; see statsig_unsettled. Settle them with: statsig-sync resolve "
-        f"{plan.sync.name} --as sent, or --as unsent."
+        f"{plan.sync.name}: {plan.doubts.waiting:,} event(s) of earlier runs are in doubt and are not sent again, "
+        f"because {why}; see statsig_unsettled. {settle_advice(plan)}"
     )
+
+
+def settle_advice(plan: EventPlan) -> str:
+    """What a person does about events in doubt."""
+    return f"Settle them with: statsig-sync resolve {plan.sync.name} --as sent, or --as unsent."
 
 
 def size_warnings(plan: SegmentPlan) -> list[str]:
@@ -401,7 +418,7 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "body_bytes": sum(batch.body_bytes for batch in plan.batches),
         "rejected": _by_reason(plan.rejected_rows),
         "held_back": plan.held_back,
-        "in_doubt": plan.in_doubt,
+        "in_doubt": plan.doubts.waiting,
         "samples": list(plan.samples),
     }
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.events import Event, RejectedRow, request_body
-from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, settle_advice
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
+from sync.edges.warehouse import Session
 from sync.errors import DeliveryError
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.deliver import Ending, Parcel, Route, deliver
+from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.world import World
@@ -55,7 +57,8 @@ Missing = tuple[str, str]
 class SyncResult:
     """What became of a sync's keys. ``state`` is finished, failed or aborted, as in the run ledger.
 
-    ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted.
+    ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted; ``waiting``
+    events of earlier runs that are still in doubt.
     """
 
     sync_name: str
@@ -68,6 +71,7 @@ class SyncResult:
     requests: int
     rows_rejected: int
     message: str | None
+    waiting: int = 0
 
     @property
     def is_delivered(self) -> bool:
@@ -108,9 +112,20 @@ class Applier:
             return {}
         journals = [Journal(self.world, self.lease, plan, self.sequences) for plan in plans]
         with self.world.warehouse.writing() as session:
-            for journal in journals:
-                journal.end(session, "finished", None)
-        return {journal.run.sync_name: _result(journal, "finished", None) for journal in journals}
+            results = [self._end(session, journal, ("finished", None)) for journal in journals]
+        return {result.sync_name: result for result in results}
+
+    def _end(self, session: Session, journal: Journal, conclusion: tuple[str, str | None]) -> SyncResult:
+        """Writes how a sync has ended: its last state, why it is not finished, and what waits for a person."""
+        plan, (state, message) = journal.plan, conclusion
+        waiting = 0
+        if isinstance(plan, EventPlan) and plan.doubts.unsettled:
+            waiting = unsettled_events(self.world, plan.project, plan.sync, session)
+            if waiting:
+                left = f"{waiting:,} event(s) are still in doubt; see statsig_unsettled. {settle_advice(plan)}"
+                message = f"{message} {left}" if message else left
+        journal.end(session, state, message)
+        return _result(journal, state, message, waiting)
 
     def _begin(self, plan: SyncPlan, forgotten: set[Missing]) -> Journal:
         """The journal of a sync, with what it has to write down before it sends.
@@ -135,10 +150,9 @@ class Applier:
             ending = self._apply_segment(plan, journal, missing, manner)
         else:
             ending = self._apply_events(plan, journal, manner)
-        state, message = self._conclusion(journal, ending, is_stopped=manner[0]())
+        conclusion = self._conclusion(journal, ending, is_stopped=manner[0]())
         with self.world.warehouse.writing() as session:
-            journal.end(session, state, message)
-        return _result(journal, state, message)
+            return self._end(session, journal, conclusion)
 
     def _apply_segment(
         self, plan: SegmentPlan, journal: Journal, missing: set[Missing], manner: Manner
@@ -205,13 +219,19 @@ class Applier:
             found = endpoint(journal.plan.sync, self.world.environment)
             return "failed", preflight.explain(ending.outcome, found.key_variable, found.url)
         if journal.tally.unknown:
-            return "failed", "the outcome of some requests is not known; see statsig_unsettled."
+            return "failed", _unknown(journal.plan)
         if journal.tally.rejected:
             return "finished", "Statsig refused some rows; see statsig_reject_log."
         return "finished", None
 
 
-def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
+def _unknown(plan: SyncPlan) -> str:
+    is_held = isinstance(plan, EventPlan) and not plan.may_resend and not plan.doubts.unsettled
+    advice = f" {settle_advice(plan)}" if isinstance(plan, EventPlan) and is_held else ""
+    return f"the outcome of some requests is not known; see statsig_unsettled.{advice}"
+
+
+def _result(journal: Journal, state: str, message: str | None, waiting: int) -> SyncResult:
     tally, plan = journal.tally, journal.plan
     return SyncResult(
         journal.run.sync_name,
@@ -224,6 +244,7 @@ def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
         tally.requests,
         plan.rows_rejected,
         message,
+        waiting,
     )
 
 
