@@ -136,7 +136,7 @@ def print_report(report: RunReport) -> None:
     for refusal in report.plan.refusals:
         print(f"refused: {refusal.sync_name}: {refusal.message}")
     for plan, result in zip(report.plan.syncs, report.results, strict=False):
-        print(_result_line(result))
+        print(result_line(result))
         for line in _reject_lines(_rejected(plan)):
             print(f"  {line}")
     if len(report.results) < len(report.plan.syncs):
@@ -144,7 +144,8 @@ def print_report(report: RunReport) -> None:
     print(f"run {report.run_id}; see statsig_sync_runs, statsig_batches and statsig_reject_log in the warehouse")
 
 
-def _result_line(result: SyncResult) -> str:
+def result_line(result: SyncResult) -> str:
+    """How a sync ended, in one line."""
     counts = [
         f"{count:,} {word}"
         for count, word in (
@@ -167,7 +168,7 @@ def print_verified(found: Verification) -> None:
         if one.samples:
             print(f"  such as {printable(', '.join(one.samples))}; all of them are in statsig_drift_log")
         if one.repair is not None:
-            print(f"  repair: {_result_line(one.repair)}")
+            print(f"  repair: {result_line(one.repair)}")
     for note in found.notes:
         print(f"note: {note}")
     for warning in found.warnings:

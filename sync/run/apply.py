@@ -81,7 +81,10 @@ class SyncResult:
 
 @dataclass(frozen=True)
 class Applier:
-    """What all syncs of a run share: the lease, the spool, the Console clients, patience, and the batches' numbers."""
+    """What all syncs of a run share: the lease, the spool, the Console clients, patience, and the batches' numbers.
+
+    ``remark`` is what the run ledger says of a sync of which there is nothing else to say.
+    """
 
     world: World
     lease: Lease
@@ -89,6 +92,7 @@ class Applier:
     consoles: Consoles
     patience: Patience
     sequences: Sequences = field(default_factory=Sequences)
+    remark: str | None = None
 
     def apply(self, plan: Plan, should_stop: Callable[[], bool], observer: Observer) -> tuple[SyncResult, ...]:
         """Executes the plan, and makes the segments that it knows to be missing."""
@@ -124,7 +128,7 @@ class Applier:
             if waiting:
                 left = f"{waiting:,} event(s) are still in doubt; see statsig_unsettled. {settle_advice(plan)}"
                 message = f"{message} {left}" if message else left
-        journal.end(session, state, message)
+        journal.end(session, state, message or self.remark)
         return _result(journal, state, message, waiting)
 
     def _begin(self, plan: SyncPlan, forgotten: set[Missing]) -> Journal:
