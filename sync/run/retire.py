@@ -89,8 +89,8 @@ def _chosen(world: World, wanted: Retirement, syncs: Sequence[Sync], session: Se
     if named:
         writer = written[named[0].place]
         raise RefusedError(
-            f"{writer}: writes segment '{named[0].segment_id}', so it cannot be retired. Take the exposure out, or give "
-            "it another segment_id, and run dbt build first."
+            f"{writer}: writes segment '{named[0].segment_id}', so it cannot be retired. Take the exposure out, or "
+            "give it another segment_id, and run dbt build first."
         )
     others = _listed([one for one in known if one.place not in written])
     message = (
