@@ -28,8 +28,8 @@ def _emptied(plan: SegmentPlan) -> str:
     members = plan.members_before
     if plan.facts.is_gone:
         return (
-            f"segment '{plan.sync.destination}' is gone from Statsig, and the audience is empty, so the mirror would make "
-            f"it again without its {members:,} members."
+            f"segment '{plan.sync.destination}' is gone from Statsig, and the audience is empty, so the mirror would "
+            f"make it again without its {members:,} members."
         )
     return f"the audience is empty and the segment has {members:,} members, so the mirror would empty it."
 
