@@ -10,6 +10,9 @@ from pathlib import Path
 
 from sync import __version__
 from sync.core.delivery import Patience
+from sync.core.terms import RENEWAL_SECONDS, Term
+from sync.spec.durations import EXAMPLES, duration
+from sync.spec.statsig import LIMIT_PAUSES, LIMIT_WINDOWS
 
 _EPILOG = """exit codes:
   0  done, or nothing to do (rows that were refused before sending are warnings)
@@ -19,9 +22,13 @@ _EPILOG = """exit codes:
 """
 
 
-# How long a wave of requests may wait for the rate limits of 15 minutes, and a minute to write down what it came to.
-_WAIT_SECONDS = 960.0
-_LEASE_SECONDS = 1800.0
+# Time to write down what has come of a command, and for the sign of life before it, which may be a while ago.
+_WRITING_SECONDS = 60.0 + RENEWAL_SECONDS
+# How long a wave of requests may wait for the rate limits kept here, and for those that Statsig refuses by.
+_WAIT_SECONDS = LIMIT_WINDOWS[-1] + sum(LIMIT_PAUSES) + _WRITING_SECONDS
+# The least of a command that sends nothing.
+_LEAST_SECONDS = 960.0
+_LEASE_SECONDS = Term().lease_seconds
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -30,15 +37,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = root.parse_args(arguments)
     if hasattr(options, "lease"):
         # A wave may first pause for as long as its requests may take, because Statsig has asked for it.
-        patience = getattr(options, "max_seconds", 0.0)
-        least = patience + max(_WAIT_SECONDS, patience + 60)
+        patience = getattr(options, "max_seconds", None)
+        least = _LEAST_SECONDS if patience is None else patience + max(_WAIT_SECONDS, patience + _WRITING_SECONDS)
         if options.lease is None:
             options.lease = max(_LEASE_SECONDS, least)
         elif options.lease < least:
             root.error(
-                f"argument --lease: {options.lease:g} seconds are too few: a wave of requests can take {least:g} "
-                "(--max-seconds, and as much again or 16 minutes of waiting), and another run must not begin before it "
-                "is over"
+                f"argument --lease: {options.lease:g} seconds are too few: between two signs of life can be {least:g} "
+                f"(--max-seconds, and as much again or {_WAIT_SECONDS / 60:.0f} minutes of waiting for rate "
+                "limits), and another run must not begin before it is over"
             )
     return options
 
@@ -76,9 +83,12 @@ def _command(
         allow_abbrev=False,
     )
     command.add_argument(
-        "--project-dir", type=Path, default=Path(), metavar="DIR", help="the dbt project (default: here)"
+        "--project-dir", type=_folder, metavar="DIR", help="the dbt project (default: as dbt, here or the next above)"
     )
-    command.add_argument("--profiles-dir", type=Path, metavar="DIR", help="where profiles.yml is (default: as dbt)")
+    command.add_argument(
+        "--profiles-dir", type=_folder, metavar="DIR", help="where profiles.yml is (default: as dbt, here or ~/.dbt)"
+    )
+    command.add_argument("--profile", metavar="NAME", help="the profile (default: the one that the project names)")
     command.add_argument("--target", metavar="NAME", help="the profile's target (default: the profile's own)")
     command.add_argument("--manifest", type=Path, metavar="FILE", help="default: target/manifest.json in the project")
     command.add_argument(
@@ -104,6 +114,15 @@ def _gate(command: argparse.ArgumentParser) -> None:
         choices=("strict", "warn", "off"),
         default="strict",
         help="what to do when the last dbt build did not prove a sync's data (default: strict, refuse)",
+    )
+
+
+def _max_age(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-age",
+        type=_duration,
+        metavar="TIME",
+        help=f"refuse data whose model was built longer ago, {EXAMPLES} (default: each sync's own max_age)",
     )
 
 
@@ -137,7 +156,8 @@ def _lease(command: argparse.ArgumentParser) -> None:
         "--lease",
         type=_seconds,
         metavar="SECONDS",
-        help="how long a run that has died keeps others out (default: 1800, or more where --max-seconds is large)",
+        help=f"how long a run that has died keeps others out (default: {_LEASE_SECONDS:g}, or more where --max-seconds "
+        "is large)",
     )
 
 
@@ -162,13 +182,16 @@ def _patience(command: argparse.ArgumentParser) -> None:
 def _check(command: argparse.ArgumentParser) -> None:
     _select(command)
     _patience(command)
-    command.set_defaults(gate="off", retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[])
+    command.set_defaults(
+        gate="off", max_age=None, retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[]
+    )
 
 
 def _what_to_send(command: argparse.ArgumentParser) -> None:
     """The flags that decide what is sent: so plan shows what run would do."""
     _select(command)
     _gate(command)
+    _max_age(command)
     _retry_rejected(command)
     _allow_removals(command)
     _allow_new_keys(command)
@@ -264,6 +287,12 @@ def _prune(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    return Path(text)
+
+
 def _attempts(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < len(text) < 4 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 999")
@@ -279,6 +308,13 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
     return seconds
+
+
+def _duration(text: str) -> dt.timedelta:
+    found = duration(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time, {EXAMPLES}")
+    return found
 
 
 def _days(text: str) -> dt.timedelta:

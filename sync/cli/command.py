@@ -65,7 +65,12 @@ def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never)
     from sync.run.world import Location, open_world  # noqa: PLC0415
 
     location = Location(
-        options.project_dir, options.profiles_dir, options.target, options.manifest, options.run_results
+        options.project_dir,
+        options.profiles_dir,
+        options.target,
+        options.manifest,
+        options.run_results,
+        profile=options.profile,
     )
     return open_world(location, os.environ, SystemClock(should_stop), lambda: uuid.uuid4().hex)
 
@@ -80,6 +85,7 @@ def _request(options: argparse.Namespace) -> Any:
         options.keep_going,
         tuple(options.allow_removals),
         tuple(options.allow_new_keys),
+        options.max_age,
     )
 
 
@@ -88,7 +94,7 @@ def _holder() -> str:
 
 
 def _term(options: argparse.Namespace) -> Any:
-    from sync.run.lease import Term  # noqa: PLC0415
+    from sync.core.terms import Term  # noqa: PLC0415
 
     return Term(options.lease, options.wait)
 

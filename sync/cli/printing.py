@@ -60,6 +60,8 @@ def print_plan(plan: Plan) -> None:
     """The plan, sync by sync."""
     for one in plan.syncs:
         print(_headline(one))
+        if one.sync.name in plan.built:
+            print(f"  {plan.built[one.sync.name]}")
         for line in _plan_lines(one):
             print(f"  {line}")
     for remark in _remarks(plan):

@@ -1,79 +1,260 @@
-"""Whether dbt has just proved the data that a sync is about to send.
+"""Whether dbt has proved the data that a sync is about to send.
 
-dbt itself does not stop a sync: an exposure is no-op even where the tests on its model failed. So a sync
-runs only when, in one ``dbt build``, its model was built, and the tests on it and on all that it is made
-from were run and did not fail.
+dbt itself does not stop a sync: an exposure is no-op even where the tests on its model failed. So a sync runs only
+when the last build of its model succeeded, nothing that it is made from failed, and every test on these has passed
+since what it tests was built, in whatever commands that happened.
 
-Statuses: dbt's documentation, "Run results JSON file". A test that warns has ``severity: warn``: its
-author has said that the build may go on.
+A view, or an ephemeral model, gives what its parents hold at the moment. Where the sync's model is one, the tests on it
+must have passed since its parents were built, too.
+
+Statuses: dbt's documentation, "Run results JSON file". A test that warns has ``severity: warn``: its author has said
+that the build may go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 
-from sync.core.graph import BuildResults, Graph, Node
+from sync.core.graph import Graph, Node, NodeRun, Proof
+from sync.spec.durations import spoken
 
 _BUILT = {"success"}
 _PASSED = {"pass", "success", "warn"}
+_SHOWN = 3
+
+
+class _Kind(IntEnum):
+    """What refuses a sync, the likeliest cause first."""
+
+    FAILED = 1
+    UNPROVED = 2
+    SKIPPED = 3
+
+
+@dataclass(frozen=True)
+class _Problem:
+    kind: _Kind
+    text: str
+
+
+def gate_problem(sync_name: str, model: str, graph: Graph, proof: Proof) -> str | None:
+    """Why the sync of this model (a unique id) must not run; None where it may.
+
+    The cause comes first, then how many more were skipped because of it, then the command that builds what is needed.
+    """
+    if proof.void is not None:
+        return proof.void
+    problems = sorted(_Gate(model, graph, proof).problems(), key=lambda problem: problem.kind)
+    if not problems:
+        return None
+    causes = [problem.text for problem in problems if problem.kind is not _Kind.SKIPPED]
+    skipped = [problem.text for problem in problems if problem.kind is _Kind.SKIPPED]
+    return f"{_told(causes, skipped)}. Then run: dbt build --select +exposure:{sync_name}"
+
+
+def _told(causes: Sequence[str], skipped: Sequence[str]) -> str:
+    if not causes:
+        more = f", as {len(skipped) - 1} more were" if len(skipped) > 1 else ""
+        return f"{skipped[0]}{more}, because something before it failed or dbt was stopped"
+    rest = len(causes) - _SHOWN
+    more = f"; and {rest} more like these" if rest > 0 else ""
+    after = f"; and {len(skipped)} more that were skipped because of it" if skipped else ""
+    return "; ".join(causes[:_SHOWN]) + more + after
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """A model, all that it is made from, and what dbt has done with these."""
+
+    model: str
+    graph: Graph
+    proof: Proof
+    lineage: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lineage", self.graph.ancestors(self.model))
+
+    def problems(self) -> Iterator[_Problem]:
+        yield from self._model_problems()
+        for unique_id in sorted(self.lineage - {self.model}):
+            run = self.proof.runs.get(unique_id)
+            if run is not None and run.status not in _PASSED:
+                yield self._unbuilt(run, f"{self._name(unique_id)}, which it is made from,")
+            elif run is not None and run.left_out_rows:
+                yield _left_out(run, f"{self._name(unique_id)}, which it is made from,")
+        for test in self.graph.tests_on(self.lineage):
+            yield from self._test_problems(test)
+        yield from self._unit_test_problems()
+
+    def _model_problems(self) -> Iterator[_Problem]:
+        run, name = self.proof.runs.get(self.model), f"model {self._name(self.model)}"
+        if run is None:
+            yield _Problem(_Kind.UNPROVED, f"{name} is not among what dbt is known to have built")
+        elif run.status not in _BUILT:
+            yield self._unbuilt(run, name)
+        elif run.left_out_rows:
+            yield _left_out(run, name)
+        else:
+            relation = self.graph.nodes[self.model].relation if self.model in self.graph.nodes else None
+            if None not in (relation, run.relation) and relation != run.relation:
+                text = f"{name} was last built as {run.relation}, and is to be {relation} now"
+                yield _Problem(_Kind.UNPROVED, text)
+
+    def _unbuilt(self, run: NodeRun, name: str) -> _Problem:
+        match run.status:
+            case "skipped":
+                return _Problem(_Kind.SKIPPED, f"{name} was skipped")
+            case "started":
+                began = f" at {run.started_at:%Y-%m-%d %H:%M:%S} UTC" if run.started_at else ""
+                text = f"{name} may be half built: dbt {run.command} began{began} and has not ended, or has died"
+                return _Problem(_Kind.FAILED, text)
+            case "error" | "runtime error":
+                return _Problem(_Kind.FAILED, f"{name} ended with an error in dbt {run.command}")
+            case status:
+                return _Problem(_Kind.FAILED, f"{name} ended as '{status}' in dbt {run.command}")
+
+    def _test_problems(self, test: Node) -> Iterator[_Problem]:
+        run = self.proof.runs.get(test.unique_id)
+        tested = self.graph.tested_by(test, self.lineage)
+        name = f"test {test.name} on {', '.join(self._name(one) for one in tested)}"
+        # A unit test proves logic on rows of its own, and is often left out in production.
+        if run is None and test.resource_type == "unit_test":
+            return
+        if run is None:
+            yield _Problem(_Kind.UNPROVED, f"{name} has not run")
+        elif run.status not in _PASSED:
+            yield _failed_test(run, name)
+        elif test.resource_type == "test" and (since := self._changed_since(run, tested)):
+            yield _Problem(_Kind.UNPROVED, f"{name} has not run since {self._name(since)} was built")
+
+    def _unit_test_problems(self) -> Iterator[_Problem]:
+        """Unit tests that the graph does not have: one that failed before its model was built has been dealt with."""
+        for run in self.proof.runs.values():
+            if run.resource_type != "unit_test" or run.unique_id in self.graph.nodes or run.status in _PASSED:
+                continue
+            for model in run.tests:
+                built = self.proof.runs.get(model)
+                is_later = built is not None and _is_before(run.started_at, built.started_at)
+                if model in self.lineage and not (is_later and built is not None and built.status in _BUILT):
+                    yield _failed_test(run, f"unit test {run.name} on {self._name(model)}")
+
+    def _changed_since(self, test: NodeRun, tested: Sequence[str]) -> str | None:
+        """What a test stands on and was built after the test began; None where the test is the later one."""
+        live = self._live(self.model)
+        for unique_id in tested:
+            sources = self._with_parents(self._live(unique_id)) if unique_id in live else {unique_id}
+            for source in sorted(sources, key=lambda one: (one != unique_id, one)):
+                built = self.proof.runs.get(source)
+                if built is not None and _is_before(test.started_at, built.completed_at):
+                    return source
+        return None
+
+    def _live(self, unique_id: str) -> frozenset[str]:
+        """The node and the parents that it reads at the moment, as far as none of them holds rows of its own."""
+        found: set[str] = set()
+        waiting = [unique_id]
+        while waiting:
+            current = waiting.pop()
+            node = self.graph.nodes.get(current)
+            if node is not None and node.is_live and current not in found:
+                found.add(current)
+                waiting.extend(node.depends_on)
+        return frozenset(found)
+
+    def _with_parents(self, nodes: frozenset[str]) -> frozenset[str]:
+        return nodes | {parent for one in nodes for parent in self.graph.nodes[one].depends_on}
+
+    def _name(self, unique_id: str) -> str:
+        node = self.graph.nodes.get(unique_id)
+        return node.name if node else unique_id
+
+
+def _failed_test(run: NodeRun, name: str) -> _Problem:
+    if run.status == "skipped":
+        return _Problem(_Kind.SKIPPED, f"{name} was skipped")
+    count = f" ({run.failures:,} {'failure' if run.failures == 1 else 'failures'})" if run.failures else ""
+    verb = "failed" if run.status == "fail" else f"ended as '{run.status}'"
+    return _Problem(_Kind.FAILED, f"{name} {verb}{count}")
+
+
+def _left_out(run: NodeRun, name: str) -> _Problem:
+    if run.left_out_rows == "--defer":
+        text = f"{name} was built with --defer, from what another target holds, which is not proved here"
+        return _Problem(_Kind.FAILED, text)
+    return _Problem(_Kind.FAILED, f"{name} was built with {run.left_out_rows}, so it is not whole")
+
+
+def _is_before(one: dt.datetime | None, other: dt.datetime | None) -> bool:
+    """Whether a time is known to be before another."""
+    return one is not None and other is not None and one < other
+
+
+@dataclass(frozen=True)
+class Built:
+    """When what a sync sends was built (UTC without a zone, None where that is not known), and how many tests passed.
+
+    ``is_proved`` says whether the gate lets it pass.
+    """
+
+    at: dt.datetime | None
+    invocation_id: str | None
+    tests: int
+    is_proved: bool
+
+
+def built(model: str, graph: Graph, proof: Proof) -> Built:
+    """When a model was built, and what was tested since."""
+    run = proof.runs.get(model)
+    passed = [
+        test
+        for test in graph.tests_on(graph.ancestors(model))
+        if test.resource_type == "test" and (found := proof.runs.get(test.unique_id)) and found.status in _PASSED
+    ]
+    is_built = run is not None and run.status in _BUILT
+    return Built(
+        run.completed_at if run is not None and is_built else None,
+        run.invocation_id if run is not None else None,
+        len(passed),
+        is_proved=gate_problem("", model, graph, proof) is None,
+    )
+
+
+def age_problem(found: Built, now: dt.datetime, most: dt.timedelta | None, said_by: str) -> str | None:
+    """Why data of this age is not sent; None where it is young enough. ``said_by`` names what sets the limit."""
+    if most is None:
+        return None
+    limit = spoken(most.total_seconds())
+    if found.at is None:
+        return f"when its model was built is not known, and {said_by} allows data of up to {limit}. Run dbt build"
+    age = now - found.at
+    if age <= most:
+        return None
+    ago = spoken(age.total_seconds())
+    return f"its model was built {ago} ago, and {said_by} allows data of up to {limit}. Run dbt build"
+
+
 _WRITERS = {"build", "retry"}
 # The artifacts name a command by its last word.
 _FIRST_WORDS = {"generate": "docs ", "serve": "docs ", "freshness": "source "}
 
 
-def gate_problems(model: str, graph: Graph, results: BuildResults) -> tuple[str, ...]:
-    """Why the sync of this model (a unique id) must not run; empty when it may.
+def proof_of_artifacts(invocation_ids: tuple[str, str], command: str, left_out_rows: str | None) -> str | None:
+    """Why a manifest and results prove nothing; None where they are those of one build.
 
-    A unit test proves logic on rows of its own and is often left out in production: it refuses where it
-    failed, not where it is missing.
+    ``invocation_ids`` are the manifest's and the results', ``command`` is what wrote the results.
     """
-    if graph.invocation_id != results.invocation_id:
+    manifest, results = invocation_ids
+    if manifest != results:
         return (
-            "manifest.json and run_results.json come from two dbt invocations "
-            f"({graph.invocation_id} and {results.invocation_id}); another dbt command ran since. Run dbt build again.",
+            f"manifest.json and run_results.json come from two dbt invocations ({manifest} and {results}); another dbt "
+            "command ran since. Run dbt build again"
         )
-    if results.command not in _WRITERS:
-        command = _FIRST_WORDS.get(results.command, "") + results.command
-        return (f"the artifacts were written by 'dbt {command}', which proves no data; run dbt build.",)
-    if results.left_out_rows:
-        return (
-            f"the models were built with {results.left_out_rows}, so they are not whole; run dbt build without it.",
-        )
-    return tuple(_model_problems(model, graph, results))
-
-
-def _model_problems(model: str, graph: Graph, results: BuildResults) -> Iterator[str]:
-    lineage = graph.ancestors(model)
-    status = results.statuses.get(model)
-    if status not in _BUILT:
-        yield f"model {_name(model, graph)} {_said(status)}"
-    for unique_id in sorted(lineage - {model}):
-        if results.statuses.get(unique_id, "success") not in _PASSED:
-            yield f"{_name(unique_id, graph)}, which it is made from, {_said(results.statuses[unique_id])}"
-    for node in sorted(graph.nodes.values(), key=lambda node: node.unique_id):
-        if node.resource_type in ("test", "unit_test") and _stands_on(node, lineage):
-            status = results.statuses.get(node.unique_id)
-            may_be_missing = node.resource_type == "unit_test"
-            if status not in _PASSED and not (status is None and may_be_missing):
-                yield f"test {node.name} {_said(status)}"
-
-
-def _stands_on(test: Node, lineage: frozenset[str]) -> bool:
-    if test.attached_to is not None:
-        return test.attached_to in lineage
-    return not lineage.isdisjoint(test.depends_on)
-
-
-def _name(unique_id: str, graph: Graph) -> str:
-    node = graph.nodes.get(unique_id)
-    return node.name if node else unique_id
-
-
-def _said(status: str | None) -> str:
-    match status:
-        case None:
-            return "is not in the results of this build"
-        case "skipped":
-            return "was skipped, because something before it failed"
-        case _:
-            return f"ended as '{status}'"
+    if command not in _WRITERS:
+        typed = _FIRST_WORDS.get(command, "") + command
+        return f"the artifacts were written by 'dbt {typed}', which proves no data. Run dbt build"
+    if left_out_rows:
+        return f"the models were built with {left_out_rows}, so they are not whole. Run dbt build without it"
+    return None

@@ -1,11 +1,16 @@
-"""The part of a dbt project's graph that a sync needs, and what one dbt invocation said of it."""
+"""The part of a dbt project's graph that a sync needs, and what dbt has done with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sync.spec.model import Exposure
+
+# How dbt makes what holds rows of its own.
+_STORED = frozenset({"table", "incremental", "snapshot", "seed", "materialized_view", "dynamic_table"})
+TESTS = ("test", "unit_test")
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,7 @@ class Node:
 
     ``relation`` is the name in the warehouse, quoted as dbt quotes it; None where the node has none.
     ``attached_to`` is the node that a generic test stands on, ``materialized`` how dbt makes the node.
+    ``test_name`` and ``test_column`` say what a generic test tests, such as ``unique`` and ``order_id``.
     """
 
     unique_id: str
@@ -23,14 +29,24 @@ class Node:
     relation: str | None = None
     attached_to: str | None = None
     materialized: str | None = None
+    test_name: str | None = None
+    test_column: str | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether dbt leaves rows behind, so that they are the same at each reading."""
+        return self.materialized in _STORED or self.resource_type in ("seed", "snapshot")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it gives what its parents hold at the moment."""
+        return self.materialized in ("view", "ephemeral")
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A manifest: its nodes by unique id, its exposures, and the invocation that wrote it."""
+    """A project's nodes by unique id, and its exposures that are syncs."""
 
-    invocation_id: str
-    adapter_type: str
     project_name: str
     nodes: Mapping[str, Node] = field(default_factory=dict)
     exposures: tuple[Exposure, ...] = ()
@@ -47,16 +63,79 @@ class Graph:
                 waiting.extend(node.depends_on if node else ())
         return frozenset(found)
 
+    def tested_by(self, test: Node, lineage: frozenset[str]) -> tuple[str, ...]:
+        """The nodes of a lineage that a test stands on: one for a generic test, all that it reads for another."""
+        if test.attached_to is not None:
+            return (test.attached_to,) if test.attached_to in lineage else ()
+        return tuple(unique_id for unique_id in test.depends_on if unique_id in lineage)
+
+    def tests_on(self, lineage: frozenset[str]) -> Iterator[Node]:
+        """The tests that stand on any node of a lineage, in the order of their unique ids."""
+        for node in sorted(self.nodes.values(), key=lambda node: node.unique_id):
+            if node.resource_type in TESTS and self.tested_by(node, lineage):
+                yield node
+
 
 @dataclass(frozen=True)
-class BuildResults:
-    """A run_results file: the command that wrote it, and the status of each node that took part.
+class NodeRun:
+    """What became of a node when dbt last took it up; times are UTC without a zone.
 
-    ``left_out_rows`` names the option (``--empty`` or ``--sample``) that built the models from fewer rows
-    than there are; None where they are whole.
+    ``status`` is dbt's, or ``started`` where dbt has said nothing more. ``tests`` holds what a unit test tests, for a
+    graph without unit tests. ``left_out_rows`` names the option for which a model does not hold all of its rows.
     """
 
+    unique_id: str
+    resource_type: str
+    name: str
+    status: str
     invocation_id: str
     command: str
+    started_at: dt.datetime | None = None
+    completed_at: dt.datetime | None = None
+    failures: int | None = None
+    relation: str | None = None
     left_out_rows: str | None = None
-    statuses: Mapping[str, str] = field(default_factory=dict)
+    tests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What dbt has done last with each node; ``void`` says why none of it proves anything."""
+
+    runs: Mapping[str, NodeRun] = field(default_factory=dict)
+    void: str | None = None
+
+    def of(self, graph: Graph, models: tuple[str, ...]) -> Mapping[str, NodeRun]:
+        """The part that the proof of these models rests on."""
+        lineage = frozenset().union(*(graph.ancestors(model) for model in models))
+        tests = {test.unique_id for test in graph.tests_on(lineage)}
+        return {
+            unique_id: run
+            for unique_id, run in self.runs.items()
+            if unique_id in lineage or unique_id in tests or not lineage.isdisjoint(run.tests)
+        }
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A ledger or a view of the ledgers: its name in the warehouse, and how dbt makes it."""
+
+    relation: str | None
+    materialized: str | None
+
+
+@dataclass(frozen=True)
+class DbtState:
+    """A project as dbt left it: its graph, what was proved, and the relations of the ledgers by their names.
+
+    ``package_version`` is that of the dbt package, None where it is not known; ``known_syncs`` names syncs that have
+    run before, as far as dbt has written it down; ``built_at`` (UTC without a zone) is when the last command ended.
+    """
+
+    graph: Graph
+    proof: Proof
+    ledgers: Mapping[str, Relation]
+    invocation_id: str
+    package_version: str | None = None
+    known_syncs: frozenset[str] = frozenset()
+    built_at: dt.datetime | None = None

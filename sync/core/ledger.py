@@ -19,13 +19,17 @@ BATCH_LOG = "statsig_batch_log"
 CHANGELOG = "statsig_changelog"
 REJECT_LOG = "statsig_reject_log"
 DRIFT_LOG = "statsig_drift_log"
+BUILD_LOG = "statsig_build_log"
 DELIVERIES = "statsig_deliveries"
 MEMBERSHIP = "statsig_membership"
 UNSETTLED = "statsig_unsettled"
 BATCHES = "statsig_batches"
+INVOCATIONS = "statsig_invocations"
+NODE_RUNS = "statsig_node_runs"
 
-LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG)
-RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED)
+# Python appends to all of them but the build log, to which dbt does.
+LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG, BUILD_LOG)
+RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS)
 
 _TIME = pl.Datetime("us")
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {

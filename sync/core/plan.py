@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from sync.core import limits
 from sync.core.events import RejectedRow
 from sync.core.orphans import KnownList
 from sync.core.segments import IN, UNCERTAIN, Change, diff
+from sync.spec.durations import spoken
 from sync.spec.limits import Limits
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.statsig import (
@@ -235,10 +237,29 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class BuiltWhen:
+    """When what a sync sends was built (UTC without a zone), how many seconds ago, and how many tests have passed.
+
+    The times are None where they are not known; ``is_proved`` says whether the gate lets the data pass.
+    """
+
+    at: dt.datetime | None
+    seconds_ago: float | None
+    tests: int
+    is_proved: bool
+
+    def __str__(self) -> str:
+        when = "at a time that is not known" if self.seconds_ago is None else f"{spoken(self.seconds_ago)} ago"
+        tests = f"{self.tests:,} test{'s' if self.tests != 1 else ''} passed" if self.tests else "no tests"
+        return f"built {when}, {tests if self.is_proved else 'not proved by dbt'}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """The plans of all selected syncs, what refuses them, and what is worth saying.
 
     ``orphans`` are the lists that no sync of the project writes any more; ``warnings`` tell of them.
+    ``built`` says, by the sync's name, when what is sent was built.
     ``limits`` holds the rate limits of Statsig projects that have others than Statsig's own, by the ledgers' name.
     """
 
@@ -247,6 +268,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     orphans: tuple[KnownList, ...] = ()
+    built: Mapping[str, BuiltWhen] = field(default_factory=dict)
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
     @property
@@ -371,13 +393,24 @@ def _known_members(plan: SegmentPlan) -> int:
 def summary(plan: Plan) -> dict[str, Any]:
     """The plan as data that JSON can hold."""
     return {
-        "syncs": [_segment_summary(one) if isinstance(one, SegmentPlan) else _event_summary(one) for one in plan.syncs],
+        "syncs": [{**_summary(one), "built": _built_summary(plan.built.get(one.sync.name))} for one in plan.syncs],
         "refusals": [{"sync": refusal.sync_name, "message": refusal.message} for refusal in plan.refusals],
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
         "orphans": [one.summary for one in plan.orphans],
         "seconds_by_rate_limit": plan.seconds,
     }
+
+
+def _summary(plan: SyncPlan) -> dict[str, Any]:
+    return _segment_summary(plan) if isinstance(plan, SegmentPlan) else _event_summary(plan)
+
+
+def _built_summary(built: BuiltWhen | None) -> dict[str, Any] | None:
+    if built is None:
+        return None
+    at = f"{built.at.isoformat()}Z" if built.at else None
+    return {"at": at, "tests_passed": built.tests, "is_proved": built.is_proved}
 
 
 def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:

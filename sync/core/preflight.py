@@ -100,6 +100,19 @@ def unknown(config: SegmentConfig, count: int) -> str:
     )
 
 
+def unlabelled(config: SegmentConfig, refusal: Outcome) -> str:
+    """What to say of a segment that was made without what its exposure says."""
+    return (
+        f"warning: segment '{config.segment_id}' was made without the exposure's description, tags and owner, because "
+        f"Statsig refused them.{_said(refusal)} Set them in the console, or change them in the exposure for the next "
+        "segment."
+    )
+
+
+def _said(outcome: Outcome) -> str:
+    return f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message else ""
+
+
 def explain(outcome: Outcome, key_variable: str, url: str) -> str:
     """An outcome that is not a success, in plain words with what to do next."""
     said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message and outcome.http_status else ""

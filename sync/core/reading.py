@@ -69,5 +69,4 @@ def is_short(page: Page, place: tuple[int, int, int]) -> bool:
     if not page.ids or len(page.ids) >= size:
         return False
     lacks = page.total is None or before + len(page.ids) < page.total
-    is_end_told = page.is_last is True and page.total is None
-    return lacks and (page.is_last is False or (number == 1 and not is_end_told))
+    return lacks and (page.is_last is False or number == 1)

@@ -7,15 +7,18 @@ later).
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from sync.core.graph import BuildResults, Graph, Node
+from sync.core.graph import Graph, Node, NodeRun, Relation
 from sync.errors import ConfigError, Fault
-from sync.spec.model import Exposure
+from sync.spec.model import Exposure, labels_of
 
 _BUILD_HINT = "Run dbt build in the project first."
 _SCHEMA_VERSION = re.compile(r"/v([0-9]{1,6})(?:\.json)?$")
@@ -25,8 +28,8 @@ _OLDEST_MANIFEST, _OLDEST_RESULTS = 12, 6
 class _Metadata(msgspec.Struct):
     dbt_schema_version: str
     invocation_id: str
-    adapter_type: str | None = None
     project_name: str | None = None
+    generated_at: dt.datetime | None = None
 
 
 class _DependsOn(msgspec.Struct):
@@ -37,22 +40,33 @@ class _NodeConfig(msgspec.Struct):
     materialized: str | None = None
 
 
+class _TestMetadata(msgspec.Struct):
+    name: str | None = None
+
+
 class _Node(msgspec.Struct):
     name: str
     resource_type: str
     relation_name: str | None = None
     depends_on: _DependsOn = msgspec.field(default_factory=_DependsOn)
     attached_node: str | None = None
+    version: Any = None
+    test_metadata: _TestMetadata | None = None
+    column_name: str | None = None
     config: _NodeConfig = msgspec.field(default_factory=_NodeConfig)
 
 
 class _ExposureConfig(msgspec.Struct):
     enabled: bool = True
     meta: dict[str, Any] | None = None
+    tags: Any = None
 
 
 class _Exposure(msgspec.Struct):
     name: str
+    description: Any = None
+    owner: Any = None
+    tags: Any = None
     original_file_path: str = ""
     depends_on: _DependsOn = msgspec.field(default_factory=_DependsOn)
     config: _ExposureConfig = msgspec.field(default_factory=_ExposureConfig)
@@ -67,15 +81,26 @@ class _Manifest(msgspec.Struct):
     unit_tests: dict[str, _Node] = {}
 
 
+class _Timing(msgspec.Struct):
+    name: str = ""
+    started_at: dt.datetime | None = None
+    completed_at: dt.datetime | None = None
+
+
 class _Result(msgspec.Struct):
     unique_id: str
     status: str
+    timing: list[_Timing] = []
+    failures: int | None = None
 
 
 class _Arguments(msgspec.Struct):
     which: str = "(an unknown command)"
     empty: Any = None
     sample: Any = None
+    target: str | None = None
+    profile: str | None = None
+    profiles_dir: str | None = None
 
 
 class _RunResults(msgspec.Struct):
@@ -100,29 +125,118 @@ def stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """What a dbt command was told: its name, and the target, profile and folder of profiles where these were named."""
+
+    which: str
+    target: str | None = None
+    profile: str | None = None
+    profiles_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A manifest and the results of a command, which need not be those of one invocation."""
+
+    graph: Graph
+    ledgers: Mapping[str, Relation]
+    invocation_id: str
+    results_invocation_id: str
+    arguments: Arguments
+    runs: Mapping[str, NodeRun]
+    left_out_rows: str | None
+    built_at: dt.datetime | None
+
+
+def read_artifacts(manifest_file: Path, results_file: Path) -> Artifacts:
+    """Both artifacts. Raises ``ConfigError`` where one is missing, broken or too old."""
+    manifest = _read(manifest_file, _Manifest, _OLDEST_MANIFEST)
+    results = _read(results_file, _RunResults, _OLDEST_RESULTS)
+    graph, arguments = _graph(manifest), results.args
+    left_out = "--empty" if arguments.empty else "--sample" if arguments.sample else None
+    return Artifacts(
+        graph=graph,
+        ledgers=_ledgers(manifest),
+        invocation_id=manifest.metadata.invocation_id,
+        results_invocation_id=results.metadata.invocation_id,
+        arguments=_arguments(arguments),
+        runs={one.unique_id: _run(one, results, graph) for one in results.results},
+        left_out_rows=left_out,
+        built_at=_naive(results.metadata.generated_at),
+    )
+
+
 def read_graph(path: Path) -> Graph:
-    """The manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
-    manifest = _read(path, _Manifest, _OLDEST_MANIFEST)
+    """The graph of the manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
+    return _graph(_read(path, _Manifest, _OLDEST_MANIFEST))
+
+
+def read_command(path: Path) -> tuple[str, Arguments] | None:
+    """The invocation that wrote the results at ``path``, and its arguments; None where they cannot be read."""
+    try:
+        results = _read(path, _RunResults, _OLDEST_RESULTS)
+    except ConfigError:
+        return None
+    return results.metadata.invocation_id, _arguments(results.args)
+
+
+def _arguments(found: _Arguments) -> Arguments:
+    return Arguments(found.which, found.target, found.profile, found.profiles_dir)
+
+
+def _graph(manifest: _Manifest) -> Graph:
     nodes = {
-        unique_id: Node(
-            unique_id,
-            node.resource_type,
-            node.name,
-            tuple(node.depends_on.nodes),
-            node.relation_name,
-            node.attached_node,
-            node.config.materialized,
-        )
+        unique_id: _node(unique_id, node)
         for group in (manifest.nodes, manifest.sources, manifest.unit_tests)
         for unique_id, node in group.items()
     }
-    return Graph(
-        manifest.metadata.invocation_id,
-        manifest.metadata.adapter_type or "",
-        manifest.metadata.project_name or "",
-        nodes,
-        tuple(_exposures(manifest)),
+    return Graph(manifest.metadata.project_name or "", nodes, tuple(_exposures(manifest)))
+
+
+def _node(unique_id: str, node: _Node) -> Node:
+    return Node(
+        unique_id=unique_id,
+        resource_type=node.resource_type,
+        name=node.name if node.version is None else f"{node.name}.v{node.version}",
+        depends_on=tuple(node.depends_on.nodes),
+        relation=node.relation_name,
+        attached_to=node.attached_node,
+        materialized=node.config.materialized,
+        test_name=node.test_metadata.name if node.test_metadata else None,
+        test_column=node.column_name,
     )
+
+
+def _ledgers(manifest: _Manifest) -> dict[str, Relation]:
+    return {
+        node.name: Relation(node.relation_name, node.config.materialized)
+        for node in manifest.nodes.values()
+        if node.resource_type == "model" and node.relation_name
+    }
+
+
+def _run(result: _Result, results: _RunResults, graph: Graph) -> NodeRun:
+    node = graph.nodes.get(result.unique_id)
+    times = next((one for one in result.timing if one.name == "execute"), _Timing())
+    return NodeRun(
+        unique_id=result.unique_id,
+        resource_type=node.resource_type if node else "",
+        name=node.name if node else result.unique_id,
+        status=result.status,
+        invocation_id=results.metadata.invocation_id,
+        command=results.args.which,
+        started_at=_naive(times.started_at),
+        completed_at=_naive(times.completed_at),
+        failures=result.failures,
+    )
+
+
+def _naive(moment: dt.datetime | None) -> dt.datetime | None:
+    """A time as the ledgers hold it: UTC without a zone."""
+    if moment is None or moment.tzinfo is None:
+        return moment
+    return moment.astimezone(dt.timezone.utc).replace(tzinfo=None)
 
 
 def _exposures(manifest: _Manifest) -> list[Exposure]:
@@ -137,20 +251,10 @@ def _exposures(manifest: _Manifest) -> list[Exposure]:
                     exposure.original_file_path,
                     tuple(exposure.depends_on.nodes),
                     meta["statsig"],
+                    labels_of(exposure.description, exposure.owner, exposure.config.tags or exposure.tags),
                 )
             )
     return found
-
-
-def read_results(path: Path) -> BuildResults:
-    """The run results at ``path``. Raises ``ConfigError`` where they are missing, broken or too old."""
-    found = _read(path, _RunResults, _OLDEST_RESULTS)
-    return BuildResults(
-        found.metadata.invocation_id,
-        found.args.which,
-        "--empty" if found.args.empty else "--sample" if found.args.sample else None,
-        {result.unique_id: result.status for result in found.results},
-    )
 
 
 def _read(path: Path, shape: type[_Artifact], oldest: int) -> _Artifact:

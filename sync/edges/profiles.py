@@ -1,12 +1,13 @@
-"""Reads ``dbt_project.yml`` and ``profiles.yml``: which warehouse, and where the artifacts are.
+"""Finds the dbt project and the profile that dbt would find, and reads them: which warehouse, and where artifacts are.
 
-The places that are searched, the targets and the context of a profile are dbt's: documentation, "About
-profiles.yml" and "Profile context".
+The places, their order and the names are dbt's: dbt-core 1.11, ``dbt/cli/resolvers.py``, ``dbt/cli/params.py``,
+``dbt/config/profile.py`` and ``dbt/config/project.py``. As there, every relative path counts from the current folder,
+but for the target path, which counts from the project's.
 """
 
 from __future__ import annotations
 
-import ast
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,68 +15,177 @@ from typing import Any
 
 import yaml
 
+from sync.edges.dbt_variables import option
+from sync.edges.templates import TemplateError, render
 from sync.errors import ConfigError, Fault
+
+_PROJECT_FILE, _PROFILES_FILE = "dbt_project.yml", "profiles.yml"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line says of the profile; None stands for what dbt would take."""
+
+    profiles_dir: Path | None = None
+    profile: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The output of a profile that a target names: its file, name, target and rendered settings."""
+    """The output of a profile that a target names: its file, name, target and rendered settings.
+
+    ``is_target_explicit`` tells whether the command line named the target.
+    """
 
     file: str
     name: str
     target: str
     output: Mapping[str, Any]
+    is_target_explicit: bool = False
 
 
 @dataclass(frozen=True)
 class Project:
-    """A dbt project: its folder, its name, the profile that it names, and the folder of its artifacts."""
+    """A dbt project: its folder, its name, the profile that it names, and ``target-path`` as it is written."""
 
     folder: Path
     name: str
-    profile: str
-    target_path: Path
+    profile: str | None
+    written_target_path: Any = None
+
+    @property
+    def file(self) -> Path:
+        """Its ``dbt_project.yml``."""
+        return self.folder / _PROJECT_FILE
 
 
-def read_project(folder: Path, environment: Mapping[str, str]) -> Project:
-    """The project in ``folder``. Raises ``ConfigError`` where there is none."""
-    file = folder / "dbt_project.yml"
+def current_folder() -> Path:
+    """The current folder. Raises ``ConfigError`` where it was deleted."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        message = "the current folder is not there any more. Go to another one."
+        raise ConfigError([Fault("", "", "", message)]) from error
+
+
+def find_project(project_dir: Path | None, environment: Mapping[str, str], cwd: Path) -> Project | None:
+    """The project that dbt would work on: --project-dir, DBT_PROJECT_DIR, the current folder or the next above it.
+
+    None where none is named and none is there. Raises ``ConfigError`` where what is named or found cannot be read.
+    """
+    named = project_dir if project_dir is not None else option(environment, "DBT_PROJECT_DIR")
+    if named is not None:
+        return _read_project(Path(os.path.normpath(cwd / named)), environment)
+    folder = next((one for one in (cwd, *cwd.parents) if os.path.exists(one / _PROJECT_FILE)), None)
+    return None if folder is None else _read_project(folder, environment)
+
+
+def _read_project(folder: Path, environment: Mapping[str, str]) -> Project:
+    file = folder / _PROJECT_FILE
     found = _read_mapping(file, "Name the dbt project's folder with --project-dir.")
     profile = _rendered(file, found.get("profile"), environment)
-    if not isinstance(profile, str) or not profile:
-        raise ConfigError([Fault(str(file), "", "profile", "is missing; name the profile of the warehouse.")])
-    configured = _rendered(file, found.get("target-path"), environment)
-    target_path = environment.get("DBT_TARGET_PATH") or configured or "target"
-    return Project(folder, str(found.get("name") or ""), profile, folder / str(target_path))
+    if profile is not None and not isinstance(profile, str):
+        raise ConfigError([Fault(str(file), "", "profile", "is not a text; name the profile of the warehouse.")])
+    name = _rendered(file, found.get("name"), environment)
+    return Project(folder, str(name or ""), profile, found.get("target-path"))
 
 
-def find_profiles_file(profiles_dir: Path | None, project: Project, environment: Mapping[str, str]) -> Path:
-    """The profiles.yml that dbt would take: --profiles-dir, DBT_PROFILES_DIR, the project, ~/.dbt."""
-    if profiles_dir is not None:
-        return profiles_dir / "profiles.yml"
-    if environment.get("DBT_PROFILES_DIR"):
-        return Path(environment["DBT_PROFILES_DIR"]) / "profiles.yml"
-    own = project.folder / "profiles.yml"
-    return own if own.exists() else Path.home() / ".dbt" / "profiles.yml"
+def target_path(project: Project, profile: Profile, environment: Mapping[str, str]) -> Path:
+    """The folder of the project's artifacts: DBT_TARGET_PATH, the project's own ``target-path``, or ``target``."""
+    named = option(environment, "DBT_TARGET_PATH")
+    if named is None:
+        target = {**profile.output, "name": profile.target, "target_name": profile.target, "profile_name": profile.name}
+        named = _rendered(project.file, project.written_target_path, environment, target)
+    if named is not None and not isinstance(named, str):
+        raise ConfigError([Fault(str(project.file), "", "target-path", "is not a text; name a folder.")])
+    return project.folder / ("target" if named is None else named)
 
 
-def read_profile(file: Path, name: str, target: str | None, environment: Mapping[str, str]) -> Profile:
-    """The output of profile ``name`` that ``target`` (or the profile's own default) names, rendered."""
-    hint = "Copy profiles.example.yml to profiles.yml, or name its folder with --profiles-dir."
+def find_profile(choice: Choice, project: Project | None, environment: Mapping[str, str], cwd: Path) -> Profile:
+    """The output that dbt would build into, rendered. Raises ``ConfigError`` where there is none.
+
+    Where no project is at hand to name a profile, and neither --profile nor DBT_PROFILE does, it is the only one.
+    """
+    file, hint = _profiles_file(choice.profiles_dir, environment, cwd)
     profiles = _read_mapping(file, hint)
+    name = choice.profile if choice.profile is not None else option(environment, "DBT_PROFILE")
+    if name is None:
+        name = _only_name(file, profiles) if project is None else _name_of(project)
     profile = profiles.get(name)
     if not isinstance(profile, dict):
-        known = ", ".join(str(key) for key in profiles if key != "config") or "none"
-        raise ConfigError([Fault(str(file), f"profile {name}", "", f"is not there; the profiles are: {known}.")])
-    own = _rendered(file, profile.get("target"), environment)
-    chosen = target or environment.get("DBT_TARGET") or own or "default"
+        message = f"is not there; the profiles are: {_listed(_names(profiles))}."
+        raise ConfigError([Fault(str(file), f"profile {name}", "", message)])
+    target = _target(file, profile, choice, environment)
+    output = _output(file, name, profile, target)
+    return Profile(str(file), name, str(target), _rendered(file, output, environment), choice.target is not None)
+
+
+def _profiles_file(profiles_dir: Path | None, environment: Mapping[str, str], cwd: Path) -> tuple[Path, str]:
+    """The profiles.yml that dbt would take, and what to do where it is not there."""
+    named = profiles_dir if profiles_dir is not None else option(environment, "DBT_PROFILES_DIR")
+    if named is not None:
+        return cwd / named / _PROFILES_FILE, "Name the folder of profiles.yml with --profiles-dir."
+    here = cwd / _PROFILES_FILE
+    if os.path.exists(here):
+        return here, ""
+    hint = f"As dbt does, profiles.yml was looked for in {cwd} first. Name its folder with --profiles-dir."
+    return cwd / _home(cwd) / ".dbt" / _PROFILES_FILE, hint
+
+
+def _home(cwd: Path) -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        message = (
+            f"there is no profiles.yml in {cwd}, and no home folder is known in which there could be one. Name the "
+            "folder of profiles.yml with --profiles-dir, or set HOME."
+        )
+        raise ConfigError([Fault("", "environment", "HOME", message)]) from error
+
+
+def _name_of(project: Project) -> str:
+    if project.profile is None:
+        message = "is missing; name the profile of the warehouse there, or with --profile."
+        raise ConfigError([Fault(str(project.file), "", "profile", message)])
+    return project.profile
+
+
+def _only_name(file: Path, profiles: Mapping[Any, Any]) -> str:
+    names = _names(profiles)
+    if len(names) != 1:
+        message = (
+            f"there is no dbt project here to say which profile is meant; the profiles are: {_listed(names)}. Name one "
+            "with --profile, or the project's folder with --project-dir."
+        )
+        raise ConfigError([Fault(str(file), "", "", message)])
+    return names[0]
+
+
+def _names(profiles: Mapping[Any, Any]) -> list[str]:
+    return [str(name) for name in profiles if name != "config"]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _target(file: Path, profile: Mapping[Any, Any], choice: Choice, environment: Mapping[str, str]) -> Any:
+    if choice.target is not None:
+        return choice.target
+    if named := option(environment, "DBT_TARGET"):
+        return named
+    return _rendered(file, profile["target"], environment) if "target" in profile else "default"
+
+
+def _output(file: Path, name: str, profile: Mapping[Any, Any], target: Any) -> dict[Any, Any]:
     outputs = profile.get("outputs")
-    output = outputs.get(chosen) if isinstance(outputs, dict) and isinstance(chosen, str) else None
+    output = outputs.get(target) if isinstance(outputs, dict) and isinstance(target, str) else None
     if not isinstance(output, dict):
-        known = ", ".join(str(key) for key in outputs) if isinstance(outputs, dict) else "none"
-        message = f"'{chosen}' is not there; the targets are: {known}."
+        known = _listed([str(key) for key in outputs]) if isinstance(outputs, dict) else "none"
+        message = f"'{target}' is not there; the targets are: {known}."
         raise ConfigError([Fault(str(file), f"profile {name}", "target", message)])
-    return Profile(str(file), name, chosen, _rendered(file, output, environment))
+    return output
 
 
 def _read_mapping(file: Path, hint: str) -> dict[Any, Any]:
@@ -84,7 +194,7 @@ def _read_mapping(file: Path, hint: str) -> dict[Any, Any]:
         _refuse_deep(text)
         found = yaml.load(text, Loader=_SafeLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise _fault(file, f"cannot be read: {error.strerror}. {hint}") from error
+        raise _fault(file, f"cannot be read: {error.strerror}. {hint}".rstrip()) from error
     except Exception as error:
         # PyYAML lets through what its own constructors raise, such as a ValueError for the date 2026-99-99.
         raise _fault(file, f"is not YAML that can be read: {_yaml_problem(error)}.") from error
@@ -109,11 +219,11 @@ def _yaml_problem(error: Exception) -> str:
     return f"{getattr(error, 'problem', None) or type(error).__name__}{place}"
 
 
-def _rendered(file: Path, value: Any, environment: Mapping[str, str]) -> Any:
+def _rendered(file: Path, value: Any, environment: Mapping[str, str], target: Mapping[str, Any] | None = None) -> Any:
     """The value with its Jinja rendered. Only what is needed is rendered, as dbt does it."""
     try:
-        return _render(value, environment)
-    except _CannotRenderError as error:
+        return render(value, environment, target)
+    except TemplateError as error:
         raise _fault(file, str(error)) from error
     except RecursionError as error:
         raise _fault(file, "is nested too deeply, or within itself.") from error
@@ -124,72 +234,6 @@ _SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoade
 
 
 _MAX_DEPTH = 100
-
-
-class _CannotRenderError(Exception):
-    """A template in the file cannot be rendered; the message says which and why."""
-
-
-def _render(value: Any, environment: Mapping[str, str]) -> Any:
-    """The value with its Jinja rendered: only ``env_var`` and the ``as_*`` filters, as in dbt's profiles."""
-    if isinstance(value, dict):
-        return {key: _render(item, environment) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_render(item, environment) for item in value]
-    if isinstance(value, str) and ("{{" in value or "{%" in value):
-        return _render_text(value, environment)
-    return value
-
-
-def _render_text(text: str, environment: Mapping[str, str]) -> Any:
-    # Jinja is slow to import, and many profiles do without it.
-    from jinja2 import StrictUndefined, TemplateError  # noqa: PLC0415
-    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
-
-    def env_var(name: str, default: str | None = None) -> str:
-        found = environment.get(name, default)
-        if found is None:
-            raise _CannotRenderError(f"needs the environment variable '{name}', which is not set.")
-        return found
-
-    jinja = SandboxedEnvironment(undefined=StrictUndefined)
-    casts: list[str] = []
-    for name in ("as_number", "as_bool", "as_native", "as_text"):
-        jinja.filters[name] = _noting(casts, name)
-    try:
-        rendered = jinja.from_string(text).render(env_var=env_var)
-    except (_CannotRenderError, RecursionError):
-        raise
-    except Exception as error:
-        # The template itself is not repeated: there may be a password in it.
-        reason = error.message if isinstance(error, TemplateError) else type(error).__name__
-        raise _CannotRenderError(f"holds a template that cannot be rendered here: {reason}.") from error
-    is_one_expression = text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
-    return _cast(rendered, casts[-1]) if casts and is_one_expression else rendered
-
-
-def _noting(casts: list[str], name: str) -> Any:
-    def note(value: Any) -> Any:
-        casts.append(name)
-        return value
-
-    return note
-
-
-def _cast(text: str, cast: str) -> Any:
-    """The value of a text under an ``as_*`` filter; what is no literal stays text, as in dbt."""
-    if cast == "as_text":
-        return text
-    literal = text.capitalize() if text in ("true", "false") else text
-    try:
-        value = ast.literal_eval(literal)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = text
-    is_bool = isinstance(value, bool)
-    is_number = isinstance(value, int | float) and not is_bool
-    if (cast == "as_bool" and not is_bool) or (cast == "as_number" and not is_number):
-        raise _CannotRenderError(f"holds a template whose value is not what its filter {cast} asks for.")
-    return value
 
 
 def _fault(file: Path, message: str) -> ConfigError:

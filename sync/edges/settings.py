@@ -189,13 +189,19 @@ def _shared_keys(syncs: Iterable[Sync], environment: Mapping[str, str]) -> Itera
             value = _key_value(sync, environment)
             owner = owners.setdefault((kind, value), sync)
             if value and owner.config.project != project:
-                yield key_fault(sync, _shared_key(owner, variable))
+                yield _shared_key_fault(sync, _shared_key(owner, variable))
+
+
+def _shared_key_fault(sync: Sync, problem: str) -> Fault:
+    if sync.config.api_key_env:
+        return key_fault(sync, problem)
+    return Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.statsig_project", problem)
 
 
 def _shared_key(owner: Sync, variable: str) -> str:
     """What to do about a key that the syncs of one project share with this one's, although they name another."""
     other, name = _key_variable(owner), owner.config.statsig_project
-    same = f"is the same key as for {owner.name}" if variable == other else f"holds the same key as {other}"
+    same = f"goes with the key of {owner.name}" if variable == other else f"holds the same key as {other}"
     if variable == other:
         advice = "Write the same statsig_project in both, or in neither"
     else:

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import duckdb
 import polars as pl
 
+from sync.core import sql
 from sync.core.clock import Clock
 from sync.core.columns import Column
 from sync.errors import ConfigError, Fault, LockedError, WarehouseError
@@ -178,6 +179,15 @@ class Session:
         except (duckdb.CatalogException, duckdb.BinderException):
             return None
         return tuple(Column(str(row[0]), str(row[1])) for row in rows)
+
+    def relations_named(self, name: str) -> tuple[str, ...]:
+        """The tables of this name in all schemas, as SQL text."""
+        rows = self.rows(
+            "select table_catalog, table_schema, table_name from information_schema.tables"
+            " where table_type = 'BASE TABLE' and lower(table_name) = $name order by all",
+            {"name": name.lower()},
+        )
+        return tuple(".".join(map(sql.identifier, row)) for row in rows)
 
     def frame(self, query: str, parameters: Parameters | None = None) -> pl.DataFrame:
         """The result of a query as a data frame."""

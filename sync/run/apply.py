@@ -21,6 +21,7 @@ from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.world import World
+from sync.spec.model import Labels
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Applier:
             return None
         console, config = self.consoles.of(plan.sync), plan.facts.config
         if _segment(plan) in missing:
-            created = console.create_id_list(config.segment_id, config.statsig_id_type)
+            created = self._create(plan, journal, console)
             if created.state is not State.ACCEPTED and not self._is_there_after_all(plan):
                 return Ending(created)
             # Another sync may write the same segment.
@@ -177,6 +178,17 @@ class Applier:
             return console.change_ids(config.segment_id, parcel.operation, parcel.ids)
 
         return deliver(_id_parcels(plan), self._route(plan, 1, send, manner), journal)
+
+    def _create(self, plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Outcome:
+        """Makes the segment with its exposure's labels, or without them where Statsig does not take them."""
+        config, labels = plan.facts.config, plan.sync.labels
+        created = console.create_id_list(config.segment_id, config.statsig_id_type, labels)
+        if created.http_status not in (400, 422) or labels == Labels():
+            return created
+        bare = console.create_id_list(config.segment_id, config.statsig_id_type)
+        if bare.state is State.ACCEPTED:
+            journal.remark = preflight.unlabelled(config, created)
+        return bare
 
     def _is_there_after_all(self, plan: SegmentPlan) -> bool:
         """Whether a segment that could not be made is there: an answer that was lost may have been a success."""
@@ -226,7 +238,7 @@ class Applier:
             return "failed", _unknown(journal.plan)
         if journal.tally.rejected:
             return "finished", "Statsig refused some rows; see statsig_reject_log."
-        return "finished", None
+        return "finished", journal.remark
 
 
 def _unknown(plan: SyncPlan) -> str:

@@ -11,6 +11,7 @@ from sync.core.orphans import KnownList, orphan_warning
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
+from sync.run.environments import check_environments
 from sync.run.gather import known_members
 from sync.run.lists import find_orphans, members_by_list
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
@@ -45,12 +46,14 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
     if faults := with_relation_faults(world, found):
         raise ConfigError(faults)
     with ExitStack() as stack:
-        checks = _Checks(world, Consoles(world, patience, stack))
+        consoles = Consoles(world, patience, stack)
+        environments = check_environments(found.syncs, consoles)
+        checks = _Checks(world, consoles, dict.fromkeys(environments.faults))
         checked = tuple(checks.of(sync) for sync in found.syncs)
     if checks.faults:
         raise ConfigError(list(checks.faults))
     orphans = _orphans(world, found)
-    return CheckReport(checked, (*checks.warnings, *map(orphan_warning, orphans)), orphans)
+    return CheckReport(checked, (*environments.warnings, *checks.warnings, *map(orphan_warning, orphans)), orphans)
 
 
 @dataclass

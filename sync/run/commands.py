@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from sync.core.delivery import Patience
 from sync.core.plan import Plan
+from sync.core.terms import Term
 from sync.edges.spool import Spool
 from sync.run.apply import Applier, Observer, SyncResult
 from sync.run.consoles import Consoles
-from sync.run.lease import Lease, Term
+from sync.run.lease import Lease
 from sync.run.prepare import Request, Selection, make_plan, refuse, refuse_all, select
 from sync.run.world import World
 

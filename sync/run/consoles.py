@@ -44,10 +44,10 @@ class Consoles:
         """The client for a segment sync."""
         return self._client(self.endpoint(sync))
 
-    def beside(self, sync: Sync) -> ConsoleClient | None:
+    def beside(self, sync: Sync) -> tuple[ConsoleClient, Endpoint] | None:
         """The client for the Statsig project of an event sync; None where no Console key is known for it."""
         found = console_endpoint(sync, self._syncs, self._world.environment)
-        return self._client(found) if found is not None else None
+        return (self._client(found), found) if found is not None else None
 
     def _client(self, found: Endpoint) -> ConsoleClient:
         identity = (found.url, found.key_variable)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sync.core import guards
-from sync.core.gate import gate_problems
-from sync.core.graph import BuildResults, Graph
 from sync.core.mapping import ignored_columns_note
 from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import (
@@ -23,7 +21,6 @@ from sync.core.plan import (
     refused_note,
     size_warnings,
 )
-from sync.spec.model import Sync
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,3 @@ def _order(plan: SyncPlan) -> tuple[int, str]:
     is_gone = isinstance(plan, SegmentPlan) and plan.facts.is_gone
     rank = 1 if plan.sync.config.mode != "remove" else 2 if is_gone else 0
     return rank, plan.sync.name
-
-
-def gate(syncs: Sequence[Sync], graph: Graph, results: BuildResults) -> tuple[Refusal, ...]:
-    """What dbt's last build refuses, a line per sync and problem."""
-    return tuple(Refusal(sync.name, problem) for sync in syncs for problem in gate_problems(sync.model, graph, results))

@@ -18,8 +18,8 @@ from sync.edges.settings import Endpoint, endpoint
 from sync.edges.warehouse import Session, missing_relations
 from sync.errors import ConfigError, Fault
 from sync.run.world import BUILD_LEDGERS, World
-from sync.spec.limits import WINDOW_SECONDS
 from sync.spec.model import SegmentConfig, Sync
+from sync.spec.statsig import LIMIT_WINDOWS
 
 
 def check_ledgers(world: World, session: Session) -> None:
@@ -204,7 +204,7 @@ def _is_known(world: World, project: str, sync: Sync, session: Session) -> bool:
 def earlier_requests(world: World, sources: Sequence[Source], session: Session) -> dict[str, list[float]]:
     """How many seconds ago earlier requests went out that still count against the limits, per project of a source."""
     projects = sorted({one.endpoint.project for one in sources})
-    return {project: recent_requests(world, project, WINDOW_SECONDS, session) for project in projects}
+    return {project: recent_requests(world, project, LIMIT_WINDOWS[-1], session) for project in projects}
 
 
 def recent_requests(world: World, project: str, seconds: int, session: Session) -> list[float]:

@@ -49,13 +49,14 @@ class Sequences:
 
 @dataclass
 class Journal:
-    """The ledgers' side of one run of one sync."""
+    """The ledgers' side of one run of one sync. ``remark`` is what to say of a run in which nothing went wrong."""
 
     world: World
     lease: Lease
     plan: SyncPlan
     sequences: Sequences
     tally: Tally = field(default_factory=Tally)
+    remark: str | None = None
 
     @property
     def run(self) -> RunIdentity:

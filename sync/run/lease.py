@@ -13,6 +13,7 @@ from sync.core.delivery import never
 from sync.core.lease import Claim
 from sync.core.ledger import RunIdentity
 from sync.core.plan import Refusal
+from sync.core.terms import Term
 from sync.edges.settings import endpoint
 from sync.edges.warehouse import Session
 from sync.errors import (
@@ -49,18 +50,6 @@ def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
     return "\n".join(own) or (None if isinstance(error, RefusedError | DeliveryError) else str(error))
 
 
-@dataclass(frozen=True)
-class Term:
-    """How long a lease lasts without a sign of life, and how long to wait for one that is held, in seconds.
-
-    A lease must outlast the longest time between two waves of requests: the rate limits of 15 minutes and
-    the patience of a request.
-    """
-
-    lease_seconds: float = 1800.0
-    wait_seconds: float = 0.0
-
-
 @dataclass
 class Lease:
     """The syncs that one run holds; each until its run has ended, or until nothing was heard for a while.
@@ -88,15 +77,18 @@ class Lease:
                 sync.config.mode,
                 self.holder,
                 sync.model,
-                self.world.graph.invocation_id,
+                self.world.invocation_of(sync),
             )
         return self._identities[sync.name]
 
     def follow(self, world: World) -> None:
         """Goes on with a world whose artifacts are newer: the lines from now on name their dbt invocation."""
         self.world = world
-        invocation = world.graph.invocation_id
-        self._identities = {name: replace(run, dbt_invocation_id=invocation) for name, run in self._identities.items()}
+        syncs = {exposure.name: exposure.depends_on for exposure in world.graph.exposures}
+        for name, run in self._identities.items():
+            found = world.proof.runs.get(next(iter(syncs.get(name, ())), ""))
+            invocation = found.invocation_id if found else world.state.invocation_id
+            self._identities[name] = replace(run, dbt_invocation_id=invocation)
 
     @contextlib.contextmanager
     def held(self, syncs: Sequence[Sync], ending: tuple[str, str]) -> Iterator[None]:
@@ -189,7 +181,7 @@ class Lease:
         Raises ``StoppedError`` where a signal has asked to stop, ``OvertakenError`` as ``keep``.
         """
         self._stop_where_asked()
-        if self._seconds_left() < self.term.lease_seconds * 2 / 3:
+        if self._seconds_left() < self.term.renewed_below:
             with self.world.warehouse.writing() as session:
                 self.keep(session)
 
@@ -208,7 +200,7 @@ class Lease:
         happened.
         """
         left = self._seconds_left()
-        if left >= self.term.lease_seconds * 2 / 3:
+        if left >= self.term.renewed_below:
             return
         last_sign = min(self._expires.values()) - dt.timedelta(seconds=self.term.lease_seconds)
         runs = [self._identities[name] for name in self._expires]

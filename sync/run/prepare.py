@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
+from sync.core.gate import age_problem, built, gate_problem
 from sync.core.guards import overlap_refusal
-from sync.core.plan import Plan, Refusal
+from sync.core.ledger import naive_utc
+from sync.core.plan import BuiltWhen, Plan, Refusal
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
 from sync.run.consoles import Consoles
-from sync.run.decide import Gathered, decide, gate
+from sync.run.decide import Gathered, decide
+from sync.run.environments import check_environments
 from sync.run.gather import (
     Source,
     check_relations,
@@ -26,6 +30,7 @@ from sync.run.gather_events import gather_events
 from sync.run.lists import find_orphans, members_by_list, members_by_project
 from sync.run.lookups import look_up_segments
 from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
+from sync.spec.durations import duration
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import limits_of, partners
 
@@ -38,7 +43,7 @@ class Request:
 
     ``select``, ``allow_removals`` and ``allow_new_keys`` hold patterns of exposures' names; ``retry_rejected``
     sends rows again that Statsig has refused; ``keep_going`` runs the syncs that nothing refuses although others
-    are refused.
+    are refused. Data that is older than ``max_age`` is refused; None leaves it to each sync.
     """
 
     select: Sequence[str] = ()
@@ -47,6 +52,7 @@ class Request:
     keep_going: bool = False
     allow_removals: Sequence[str] = ()
     allow_new_keys: Sequence[str] = ()
+    max_age: dt.timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def select(world: World, request: Request, needs_keys: bool) -> Selection:
     found = configured(world, request, needs_keys)
     if (found.faults or world.warehouse.is_missing) and (faults := with_relation_faults(world, found)):
         raise ConfigError(faults)
-    refusals, warnings = gate_refusals(world, request.gate, found.syncs)
+    refusals, warnings = gate_refusals(world, request.gate, found.syncs, request.max_age)
     refused = {refusal.sync_name for refusal in refusals}
     syncs = tuple(sync for sync in found.syncs if sync.name not in refused)
     return Selection(syncs, found.all_syncs, refusals, warnings)
@@ -132,14 +138,33 @@ def refuse_all(syncs: Sequence[Sync], message: str) -> NoReturn:
     refuse([Refusal(sync.name, message) for sync in syncs])
 
 
-def gate_refusals(world: World, mode: GateMode, syncs: Sequence[Sync]) -> tuple[tuple[Refusal, ...], tuple[str, ...]]:
+def gate_refusals(
+    world: World, mode: GateMode, syncs: Sequence[Sync], max_age: dt.timedelta | None = None
+) -> tuple[tuple[Refusal, ...], tuple[str, ...]]:
     """What the gate refuses in this mode, and what it only warns of."""
+    too_old = tuple(Refusal(sync.name, problem) for sync in syncs if (problem := _age_problem(world, sync, max_age)))
     if mode == "off":
-        return (), ()
-    refusals = gate(syncs, world.graph, world.results())
+        return too_old, ()
+    refusals = tuple(_gate(world, syncs))
     if mode == "warn":
-        return (), tuple(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals)
-    return refusals, ()
+        return too_old, tuple(f"{refusal.sync_name}: {refusal.message}" for refusal in refusals)
+    return (*refusals, *too_old), ()
+
+
+def _gate(world: World, syncs: Sequence[Sync]) -> Iterator[Refusal]:
+    """What dbt has not proved, and whether it is what the user means at all."""
+    doubt = world.source.doubt()
+    for sync in syncs:
+        if problem := doubt or gate_problem(sync.name, sync.model, world.graph, world.proof):
+            yield Refusal(sync.name, f"{problem}.")
+
+
+def _age_problem(world: World, sync: Sync, max_age: dt.timedelta | None) -> str | None:
+    own = duration(sync.config.max_age) if sync.config.max_age else None
+    most, said_by = (max_age, "--max-age") if max_age is not None else (own, "max_age")
+    now = naive_utc(world.clock.now())
+    problem = age_problem(built(sync.model, world.graph, world.proof), now, most, said_by)
+    return f"{problem}." if problem else None
 
 
 def make_plan(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Plan:
@@ -149,22 +174,33 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
     ``RefusedError`` where dbt has run since the gate.
     """
     gathered = _gather(world, request, selection, spool, consoles)
-    if request.gate == "strict" and world.has_changed():
+    if request.gate == "strict" and world.has_changed(selection.syncs):
         refuse_all(
             selection.syncs, "dbt has run while the rows were read, so they may not be those that it proved. Run again."
         )
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
     plan = decide(look_up_segments(world, gathered, consoles), removals, new_keys)
+    environments = check_environments([one.sync for one in plan.syncs if one.keys], consoles)
+    if environments.faults:
+        raise ConfigError(environments.faults)
     return replace(
         plan,
         refusals=(*selection.refusals, *plan.refusals),
-        warnings=(*selection.warnings, *plan.warnings),
+        built={sync.name: _built(world, sync) for sync in selection.syncs},
+        warnings=(*selection.warnings, *plan.warnings, *environments.warnings),
         limits={
             consoles.endpoint(sync).project: limits_of(sync.config.project, selection.all_syncs)
             for sync in selection.syncs
         },
     )
+
+
+def _built(world: World, sync: Sync) -> BuiltWhen:
+    """When the model of a sync was built, as seen now."""
+    found = built(sync.model, world.graph, world.proof)
+    age = (naive_utc(world.clock.now()) - found.at).total_seconds() if found.at else None
+    return BuiltWhen(found.at, age, found.tests, found.is_proved)
 
 
 def _gather(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Gathered:

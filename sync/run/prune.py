@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from sync.core import ledger, sql
 from sync.core.columns import Column
 from sync.core.event_sql import resolve
+from sync.core.terms import Term
 from sync.edges.warehouse import Session
 from sync.run.gather import check_relations, source
-from sync.run.lease import Lease, Term
+from sync.run.lease import Lease
 from sync.run.prepare import GateMode, gate_refusals, refuse
 from sync.run.world import World, all_syncs
 from sync.spec.model import EventConfig, Sync
@@ -73,6 +74,7 @@ def _delete(
     before: dt.datetime,
 ) -> dict[str, int]:
     counts = dict.fromkeys(ledger.LEDGERS, 0)
+    counts[ledger.BUILD_LOG] += session.delete(world.ledgers[ledger.BUILD_LOG], _old_builds(world), {"before": before})
     for sync in syncs:
         if isinstance(sync.config, EventConfig):
             counts[ledger.CHANGELOG] += _forget_events(world, session, sync, columns[sync.name], before)
@@ -154,4 +156,13 @@ def _old_runs(world: World) -> str:
         " and (project, sync_name, run_id) not in"
         f" (select project, sync_name, max_by(run_id, logged_at) from {runs} where state = 'finished'"
         " and rows_read is not null and project is not null group by project, sync_name)"
+    )
+
+
+def _old_builds(world: World) -> str:
+    """What dbt has written of nodes, but for the last run of each: an invocation says which syncs had run before it."""
+    own = "project_name, profile_name, target_name, unique_id"
+    return (
+        f"logged_at < $before and record = 'node' and ({own}, invocation_id) not in"
+        f" (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]})"
     )

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from sync.core import ledger
 from sync.core.delivery import Outcome, State
 from sync.core.ledger import Batch
+from sync.core.terms import Term
 from sync.errors import ConfigError, Fault
 from sync.run.gather import check_relations
-from sync.run.lease import Lease, Term
+from sync.run.lease import Lease
 from sync.run.world import World, all_syncs, choose
 from sync.spec.model import EventConfig, Sync
 

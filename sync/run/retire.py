@@ -26,7 +26,7 @@ from sync.run.gather import check_ledgers, last_sequence, membership_of, recent_
 from sync.run.lease import Lease
 from sync.run.lists import is_within_reach, known_lists, members_by_list, sync_of, written_lists
 from sync.run.world import World, find_syncs
-from sync.spec.limits import WINDOW_SECONDS
+from sync.spec.limits import LIMIT_WINDOWS
 from sync.spec.model import SegmentConfig, Sync
 
 How = Literal["empty", "archive", "forget"]
@@ -128,11 +128,17 @@ class _Ending:
             self._forget("a person said so")
             return None
         consoles = Consoles(self.world, self.manner.patience, stack, self.lease.heartbeat)
+        consoles.earlier_requests = self._earlier_requests()
         self._look_up(how, consoles)
         if how == "empty":
             return self._empty(consoles, stack)
         self._archive(consoles)
         return None
+
+    def _earlier_requests(self) -> dict[str, list[float]]:
+        project = self.lease.identity(self.sync).project
+        with self.world.warehouse.reading() as session:
+            return {project: recent_requests(self.world, project, LIMIT_WINDOWS[-1], session)}
 
     def _look_up(self, how: How, consoles: Consoles) -> None:
         """Raises ``ConfigError`` where there is no such segment any more, or no list that can be changed."""
@@ -156,8 +162,6 @@ class _Ending:
         with self.world.warehouse.reading() as session:
             membership = membership_of(self.world, project, segment_id, session)
             last = last_sequence(self.world, project, self.sync, session)
-            earlier = recent_requests(self.world, project, WINDOW_SECONDS, session)
-        consoles.earlier_requests = {project: earlier}
         config, nobody = self.sync.config, pl.Series("id", [], pl.String)
         assert isinstance(config, SegmentConfig)  # noqa: S101 - narrows the type
         removes = membership.filter(pl.col("status") != OUT)["id"].sort()

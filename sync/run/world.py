@@ -6,67 +6,104 @@ import fnmatch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from sync.core import ledger
 from sync.core.clock import Clock
-from sync.core.graph import BuildResults, Graph
+from sync.core.graph import DbtState, Graph, Proof
 from sync.core.sql import is_relation
-from sync.edges.artifacts import Stamp, read_graph, read_results, stamp
-from sync.edges.profiles import find_profiles_file, read_profile, read_project
+from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path
 from sync.edges.warehouse import Warehouse, open_warehouse
 from sync.errors import ConfigError, Fault
+from sync.run.artifact_state import ArtifactSource
+from sync.run.build_log import Wanted
+from sync.run.logged_state import LoggedSource
 from sync.spec.model import Sync
 from sync.spec.parse import nearest, parse_syncs
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where the project is, as the command line says; None stands for dbt's own default."""
+    """Where the project is, as the command line says; None stands for dbt's own default.
 
-    project_dir: Path
+    ``manifest`` and ``run_results`` are artifacts to go by instead of the build log in the warehouse.
+    """
+
+    project_dir: Path | None = None
     profiles_dir: Path | None = None
     target: str | None = None
     manifest: Path | None = None
     run_results: Path | None = None
+    profile: str | None = None
+
+
+class Source(Protocol):
+    """Where it stands what dbt has done: the build log in the warehouse, or the artifacts."""
+
+    def read(self) -> DbtState:
+        """What it says now. Raises ``ConfigError`` where it says nothing that can be read."""
+
+    def doubt(self) -> str | None:
+        """Why it may not be what the user means; None where nothing speaks against it."""
 
 
 @dataclass(frozen=True)
 class World:
     """Everything that stays the same during a run.
 
-    ``ledgers`` maps the ledgers' names to their relations; ``results_file`` is read only where the gate
-    asks. ``stamps`` tells the artifacts from those that a later dbt command writes in their place.
+    ``ledgers`` maps the ledgers' names to their relations; ``state`` is the project as dbt left it when the world was
+    opened, and ``project`` the dbt project at hand, None where there is none.
     """
 
-    graph: Graph
-    manifest_file: Path
-    results_file: Path
-    stamps: tuple[Stamp, Stamp]
+    source: Source
+    state: DbtState
     warehouse: Warehouse
     ledgers: Mapping[str, str]
     environment: Mapping[str, str]
     clock: Clock
     new_id: Callable[[], str]
+    project: Project | None = None
 
-    def results(self) -> BuildResults:
-        """What the last dbt invocation said."""
-        return read_results(self.results_file)
+    @property
+    def graph(self) -> Graph:
+        """The project's nodes and syncs."""
+        return self.state.graph
 
-    def has_changed(self) -> bool:
-        """Whether dbt has written another manifest or other results since this world was opened."""
-        return self.stamps != (stamp(self.manifest_file), stamp(self.results_file))
+    @property
+    def proof(self) -> Proof:
+        """What dbt has done last with each node."""
+        return self.state.proof
+
+    def has_changed(self, syncs: Sequence[Sync] | None = None) -> bool:
+        """Whether dbt has gone on since this world was opened, as far as these syncs rest on it (None: at all)."""
+        current = self.source.read()
+        if syncs is None:
+            return current != self.state
+        models = tuple(sync.model for sync in syncs)
+        return current.proof.void != self.proof.void or current.proof.of(self.graph, models) != self.proof.of(
+            self.graph, models
+        )
 
     def refreshed(self) -> World:
-        """The world with the artifacts that are there now. Raises ``ConfigError`` where they cannot be read."""
-        stamps = (stamp(self.manifest_file), stamp(self.results_file))
-        graph = read_graph(self.manifest_file)
-        return replace(self, graph=graph, stamps=stamps, ledgers=_ledger_relations(graph))
+        """The world as dbt has left it now. Raises ``ConfigError`` where that cannot be read."""
+        state = self.source.read()
+        return replace(self, state=state, ledgers=_ledger_relations(state))
+
+    def invocation_of(self, sync: Sync) -> str:
+        """The dbt command that built a sync's model last, or the last of all where that is not known."""
+        run = self.proof.runs.get(sync.model)
+        return run.invocation_id if run else self.state.invocation_id
 
     def relation(self, sync: Sync) -> str:
         """The relation that a sync reads."""
         node = self.graph.nodes.get(sync.model)
         if node is None or node.relation is None:
-            message = f"is {sync.model}, which has no relation in the warehouse; a sync needs a table or a view."
+            is_ephemeral = node is not None and node.materialized == "ephemeral"
+            what = "an ephemeral model, which has" if is_ephemeral else "a node that has"
+            message = (
+                f"is {sync.model}, {what} no relation in the warehouse; a sync needs a table or a view. Write "
+                "materialized: table in the model's config, and run dbt build."
+            )
             raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
         return _checked_relation(node.relation)
 
@@ -74,73 +111,85 @@ class World:
 def _checked_relation(relation: str) -> str:
     """The relation, where it is a name and nothing else."""
     if not is_relation(relation):
-        message = f"relation_name is {relation[:200]!r}, which is not the name of a relation."
-        raise ConfigError([Fault("manifest.json", "", "", message)])
+        message = f"is {relation[:200]!r}, which is not the name of a relation."
+        raise ConfigError([Fault("dbt", "", "relation_name", message)])
     return relation
 
 
 def open_world(location: Location, environment: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> World:
-    """Reads the project, its artifacts and its profile. Nothing is connected to yet."""
-    project = read_project(location.project_dir, environment)
-    manifest_file = location.manifest or project.target_path / "manifest.json"
-    results_file = location.run_results or project.target_path / "run_results.json"
-    stamps = (stamp(manifest_file), stamp(results_file))
-    graph = read_graph(manifest_file)
-    if graph.project_name and project.name and graph.project_name != project.name:
-        message = (
-            f"is of the project '{graph.project_name}', but the project here is '{project.name}'. Run dbt build here."
-        )
-        raise ConfigError([Fault(str(manifest_file), "", "", message)])
-    profiles_file = find_profiles_file(location.profiles_dir, project, environment)
-    profile = read_profile(profiles_file, project.profile, location.target, environment)
+    """Finds the project and the profile as dbt does, and reads what dbt has written of its last commands.
+
+    Raises ``ConfigError`` where one of them is not there, ``WarehouseError`` where the warehouse cannot be read.
+    """
+    cwd = current_folder()
+    project = find_project(location.project_dir, environment, cwd)
+    choice = Choice(location.profiles_dir, location.profile, location.target)
+    profile = find_profile(choice, project, environment, cwd)
     warehouse = open_warehouse(profile.file, profile.output, clock)
+    folder = target_path(project, profile, environment) if project else None
+    source: Source
+    if location.manifest or location.run_results:
+        source = ArtifactSource.of(location.manifest, location.run_results, folder, profile)
+    else:
+        wanted = Wanted(profile.name, profile.target, project.name if project and project.name else None)
+        is_explicit = location.target is not None or location.profile is not None
+        unnamed = replace(choice, target=None, profile=None)
+        usual = find_profile(unnamed, project, environment, cwd) if project and is_explicit else profile
+        named = Wanted(usual.name, usual.target)
+        source = LoggedSource(warehouse, clock, wanted, folder, named, is_explicit=is_explicit)
+    state = source.read()
+    if project and project.name and state.graph.project_name not in ("", project.name):
+        message = (
+            f"is of the project '{state.graph.project_name}', but the project here is '{project.name}'. Run dbt build "
+            "here."
+        )
+        raise ConfigError([Fault("manifest.json", "", "", message)])
     return World(
-        graph,
-        manifest_file,
-        results_file,
-        stamps,
-        warehouse,
-        _ledger_relations(graph),
-        environment,
-        clock,
-        new_id,
+        source=source,
+        state=state,
+        warehouse=warehouse,
+        ledgers=_ledger_relations(state),
+        environment=environment,
+        clock=clock,
+        new_id=new_id,
+        project=project,
     )
 
 
-# The whole build: after one of the ledgers alone, the results hold nothing else, and the gate refuses every sync.
+# The whole build: a build of the ledgers alone proves nothing of the models.
 BUILD_LEDGERS = "dbt build"
 
 
-def _ledger_relations(graph: Graph) -> dict[str, str]:
+def _ledger_relations(state: DbtState) -> dict[str, str]:
     found = {
-        node.name: _checked_relation(node.relation)
-        for node in graph.nodes.values()
-        if node.resource_type == "model" and node.name in ledger.RELATIONS and node.relation
+        name: _checked_relation(one.relation)
+        for name, one in state.ledgers.items()
+        if name in ledger.RELATIONS and one.relation
     }
     missing = [name for name in ledger.RELATIONS if name not in found]
     if missing:
         message = (
-            f"the project has no model {', '.join(missing)}. The ledgers are models of statsig-sync: install it "
-            "as a dbt package; then run dbt build."
+            f"there is no model {', '.join(missing)}. The ledgers are models of statsig-sync: install it as a dbt "
+            "package; then run dbt build."
         )
-        raise ConfigError([Fault("manifest.json", "", "", message)])
-    if faults := tuple(_materialization_faults(graph)):
+        raise ConfigError([Fault("dbt", "", "", message)])
+    if faults := tuple(_materialization_faults(state)):
         raise ConfigError(faults)
     return found
 
 
-def _materialization_faults(graph: Graph) -> Iterator[Fault]:
-    """The ledgers that dbt would make anew, and their views that would be old by the next run."""
-    for node in graph.nodes.values():
-        if node.resource_type != "model" or node.name not in ledger.RELATIONS or node.materialized is None:
+def _materialization_faults(state: DbtState) -> Iterator[Fault]:
+    """The ledgers that dbt would make at each build, and their views that would be old by the next run."""
+    for name, one in state.ledgers.items():
+        if name not in ledger.RELATIONS or one.materialized is None:
             continue
-        expected = "ledger" if node.name in ledger.LEDGERS else "view"
-        if node.materialized != expected:
+        expected = "ledger" if name in ledger.LEDGERS else "view"
+        if one.materialized != expected:
             message = (
-                f"is a {node.materialized}, but has to be a {expected}. Write +materialized below your project's own "
+                f"is a {one.materialized}, but has to be a {expected}. Write +materialized below your project's own "
                 "name in dbt_project.yml, so that it does not count for the models of statsig_sync; then run dbt build."
             )
-            yield Fault("manifest.json", f"model {node.name}", "materialized", message)
+            yield Fault("dbt", f"model {name}", "materialized", message)
 
 
 def all_syncs(graph: Graph) -> tuple[Sync, ...]:

@@ -1,4 +1,4 @@
-"""A local stand-in for Statsig over HTTP, for demos, tests and continuous integration.
+"""A local emulator of Statsig over HTTP, for demos, tests and continuous integration.
 
 It keeps Statsig's contract (paths, keys, headers, limits, statuses and messages) without an account and without a
 network. Nothing here imports the rest of `sync`, and nothing there imports this: both follow Statsig's documentation

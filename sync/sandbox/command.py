@@ -51,7 +51,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="statsig-sandbox", description="A local stand-in for Statsig: events API, Console API, SDK downloads."
+        prog="statsig-sandbox", description="A local emulator of Statsig: events API, Console API, SDK downloads."
     )
     keys, limits = Keys(), Settings()
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--console-key", default=keys.console, help="key for segments (default: %(default)s)")
     parser.add_argument("--client-key", default=keys.client, help="key that is never right (default: %(default)s)")
     parser.add_argument(
-        "--more-keys", nargs="+", action="extend", default=[], metavar="KEY", help="keys of further Statsig projects"
+        "--more-keys",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY",
+        help="further keys, each of a project of its own or, as KEY@PROJECT, of that one",
     )
     parser.add_argument(
         "--keep", choices=("events", "counts"), default=limits.keep, help="counts keeps no event bodies"

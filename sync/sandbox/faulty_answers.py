@@ -36,7 +36,7 @@ class _Answer:
     body: bytes = b""
 
     async def take(self, message: Message) -> None:
-        """Stand in for `send`, keeping what the application says."""
+        """Take the place of `send`, keeping what the application says."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = list(message.get("headers", []))

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from sync.sandbox.contract import RefusedError
 
-_CONDITION = re.compile(r'\s*(?P<field>@?[^\s:"()*]+):(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"()*]+))(?=\s|$)')
+_CONDITION = re.compile(
+    r'\s*(?P<field>@?[^\s:"()*@][^\s:"()*]*):(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"()*]+))(?=\s|$)'
+)
 _AND = re.compile(r"\s+AND(?=\s)")
 _FIELDS = ("event_name", "user_id")
 

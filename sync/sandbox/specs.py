@@ -78,6 +78,7 @@ def _gate_names(segment: Segment) -> tuple[str, str]:
 
 
 def _gate(segment: Segment, conditions: list[Any]) -> dict[str, Any]:
+    is_active = segment.is_enabled and not segment.is_archived
     rule = {
         "id": f"{segment.id}_members",
         "name": f"{segment.id}_members",
@@ -92,11 +93,12 @@ def _gate(segment: Segment, conditions: list[Any]) -> dict[str, Any]:
         "type": "feature_gate",
         "entity": "segment",
         "salt": segment.id,
-        "enabled": segment.is_enabled and not segment.is_archived,
+        "enabled": is_active,
         "defaultValue": False,
         "idType": segment.id_type,
         "version": 1,
-        "rules": [rule],
+        # SDKs on the shared core do not look at `enabled` of a segment.
+        "rules": [rule] if is_active else [],
     }
 
 

@@ -6,13 +6,24 @@ figure stands here. A project may have more.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-_SHORT, _LONG = 10, 900
+from sync.spec.statsig import LIMIT_WINDOWS
 
-_Requests = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+_SHORT, _LONG = LIMIT_WINDOWS
+
+
+def _no_truth(value: Any) -> Any:
+    """Python counts true as 1."""
+    if isinstance(value, bool):
+        raise ValueError("not a number")
+    return value
+
+
+# What env_var and var render arrives as text.
+_Requests = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=1_000_000)]
 # Requests, and the seconds in which there may be so many.
 Rates = tuple[tuple[int, int], ...]
 
@@ -47,6 +58,3 @@ class Limits(BaseModel):
     def id_list_reads(self) -> Rates:
         """The limits on reads of ID lists."""
         return (self.id_list_reads_per_10_seconds, _SHORT), (self.id_list_reads_per_15_minutes, _LONG)
-
-
-WINDOW_SECONDS = _LONG

@@ -42,11 +42,12 @@ class Guard(_Config):
 
 
 class _ProjectConfig(_Config):
-    """Which Statsig project a sync goes to."""
+    """What every sync may say: which Statsig project it goes to, and how old its data may be."""
 
     api_key_env: str | None = None
     statsig_project: str | None = None
     limits: Limits | None = None
+    max_age: str | None = None
 
     @property
     def project(self) -> str | None:
@@ -114,6 +115,18 @@ class Labels:
     owner_email: str | None = None
 
 
+def labels_of(description: Any, owner: Any, tags: Any) -> Labels:
+    """The labels, from what dbt writes of an exposure: ``owner`` is a mapping with one email or several."""
+    email = owner.get("email") if isinstance(owner, dict) else None
+    emails = email if isinstance(email, list) else [email]
+    listed = [tags] if isinstance(tags, str) else tags if isinstance(tags, list) else []
+    return Labels(
+        description if isinstance(description, str) else "",
+        tuple(dict.fromkeys(tag for tag in listed if isinstance(tag, str))),
+        next((one for one in emails if isinstance(one, str) and one.strip()), None),
+    )
+
+
 @dataclass(frozen=True)
 class Exposure:
     """A dbt exposure as the manifest has it, as far as a sync needs it.
@@ -126,7 +139,7 @@ class Exposure:
     file: str
     depends_on: tuple[str, ...]
     meta: Any
-    labels: Labels = field(default_factory=Labels)
+    labels: Labels = field(default_factory=Labels, compare=False)
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ class Sync:
     file: str
     model: str
     config: SegmentConfig | EventConfig
-    labels: Labels = field(default_factory=Labels)
+    labels: Labels = field(default_factory=Labels, compare=False)
 
     @property
     def destination(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sync.errors import Fault
+from sync.spec.durations import EXAMPLES, duration
 from sync.spec.limits import Limits
 from sync.spec.model import (
     MAPPABLE_FIELDS,
@@ -132,6 +133,8 @@ def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fa
     if config.api_key_env and not _VARIABLE.fullmatch(config.api_key_env):
         # Not repeated in the message: it may be the key itself.
         yield at.fault("api_key_env", "is not the name of an environment variable; write its name, never the key.")
+    if config.max_age is not None and duration(config.max_age) is None:
+        yield at.fault("max_age", f"is {config.max_age!r}; write a time, {EXAMPLES}.")
     if config.statsig_project is not None and not _PROJECT.fullmatch(config.statsig_project):
         yield at.fault(
             "statsig_project", f"is {config.statsig_project!r}; write a name of 1 to 64 letters, digits, '_' and '-'."
@@ -189,6 +192,7 @@ _WANTED = {
     "environment": "the name of an environment, with 1 to 64 characters",
     "unique_key": "the name of the column that is different in every event",
     "event_name": "the name of the events, as text",
+    "max_age": f"a time, {EXAMPLES}",
     "backfill": "all, none, or a date such as 2026-01-31",
 }
 _WANTED_INSIDE = {

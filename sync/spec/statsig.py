@@ -27,8 +27,9 @@ FORBIDDEN_IN_EVENT_NAME = "\\[]{}<>#=;&$%|\0\r\n"
 SEGMENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{3,100}")
 SEGMENT_NAME_PATTERN = re.compile(r"[A-Za-z0-9_ -]{3,100}")
 
-# Seconds after which a 429 that does not say how long it lasts is tried again: the short window of the rate limits,
-# then the long one.
+# The windows of the Console API's rate limits, in seconds.
+LIMIT_WINDOWS = (10, 900)
+# Seconds after which a 429 that does not say how long it lasts is tried again: the short window, then the long one.
 LIMIT_PAUSES = (10.0, 900.0)
 
 MAX_DESCRIPTION_LENGTH = 1_000

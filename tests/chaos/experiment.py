@@ -29,7 +29,7 @@ from tests.chaos.evidence import (
 from tests.chaos.figures import Figures
 from tests.chaos.process import Ended, Runner
 from tests.chaos.scenario import MODES, DataSet, Scenario, Step
-from tests.integration.harness import CONSOLE_KEY, EXPIRE_LEASES, SERVER_SECRET, Project
+from tests.integration.harness import CONSOLE_KEY, EXPIRE_LEASES, SERVER_SECRET, Project, write_profiles
 
 
 def _variable(mode: str) -> str:
@@ -38,7 +38,7 @@ def _variable(mode: str) -> str:
 
 # Each segment has a key of its own, so that the limits per key, which others test, cost no time here.
 _KEYS = {_variable(mode): f"{CONSOLE_KEY}-{mode}" for mode in MODES}
-_ARTIFACTS = ("dbt_project.yml", "profiles.yml", "warehouse.duckdb", "target/manifest.json", "target/run_results.json")
+_ARTIFACTS = ("dbt_project.yml", "warehouse.duckdb")
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ def _project(story: Scenario, built: Path, folder: Path, server: RunningSandbox)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(built / name, folder / name)
     project = Project(folder, server.url, dict(_KEYS))
-    manifest = project.artifact("manifest")
-    for exposure in manifest["exposures"].values():
-        meta = exposure["config"]["meta"]["statsig"]
+    write_profiles(folder)
+    for sync in project.synced():
+        meta = sync["meta"]
         if meta["object"] == "events":
             meta["on_unknown"] = story.on_unknown
         if meta.get("mode") == "mirror":
             meta["on_first_run"] = story.on_first_run
-    project.write_artifact("manifest", manifest)
+    project.log_invocation()
     return project
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sync import sandbox
-from tests.integration.harness import Project, build_ledgers
+from tests.integration.harness import Project, build_ledgers, write_profiles
 from tests.integration.stand_in import StandIn
 
 
@@ -40,4 +40,5 @@ def project(built_ledgers: Path, tmp_path: Path, statsig: Any) -> Project:
     """A project with empty ledgers, next to its own stand-in for Statsig."""
     folder = tmp_path / "project"
     shutil.copytree(built_ledgers, folder)
+    write_profiles(folder)
     return Project(folder, statsig.url)

@@ -1,28 +1,35 @@
 """A small dbt project that was really built, tables of a test's own in it, and the real command on top.
 
-dbt is slow to start, so the ledgers are built once per session; a test gets a copy of the warehouse and of
-the artifacts, and adds its models and exposures to the artifacts as dbt would write them.
+dbt is slow to start, so the ledgers are built once per session; a test gets a copy of the warehouse, and adds
+its models and exposures to the build log as dbt's hooks write them.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from sync import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "statsig_sync"
 SERVER_SECRET, CONSOLE_KEY = "secret-sandbox", "console-sandbox"
 # The leases of runs that have died end, as they do with time.
 EXPIRE_LEASES = "update statsig_run_log set lease_expires_at = logged_at"
+
+_NUMBERS = itertools.count(1)
 
 
 def dbt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,11 +50,16 @@ def build_ledgers(folder: Path) -> None:
     shutil.copy(ROOT / "dbt_project.yml", folder)
     shutil.copytree(ROOT / "macros", folder / "macros")
     shutil.copytree(ROOT / "models" / "statsig", folder / "models" / "statsig")
-    profile = {"type": "duckdb", "path": "warehouse.duckdb"}
-    profiles = {PACKAGE: {"target": "dev", "outputs": {"dev": profile}}}
-    (folder / "profiles.yml").write_text(json.dumps(profiles))
+    write_profiles(folder)
     built = dbt(folder, "build", "--exclude-resource-type", "unit_test", "test")
     assert built.returncode == 0, built.stdout + built.stderr
+
+
+def write_profiles(folder: Path) -> None:
+    """Writes the profile of the project in ``folder``, whose warehouse is there too, from wherever it is used."""
+    profile = {"type": "duckdb", "path": str(folder / "warehouse.duckdb")}
+    profiles = {PACKAGE: {"target": "dev", "outputs": {"dev": profile}}}
+    (folder / "profiles.yml").write_text(json.dumps(profiles))
 
 
 @dataclass
@@ -55,12 +67,13 @@ class Project:
     """A dbt project as it is after ``dbt build``, and the command line ``statsig-sync`` in it.
 
     ``environment`` is what the command finds besides PATH and the like; ``statsig`` is the base address of
-    the stand-in for Statsig.
+    the stand-in for Statsig, and ``logged`` what dbt's build log says of the project.
     """
 
     folder: Path
     statsig: str
     environment: dict[str, str] = field(default_factory=dict)
+    logged: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.environment = {
@@ -84,58 +97,117 @@ class Project:
         with duckdb.connect(str(self.folder / "warehouse.duckdb"), read_only=True) as connection:
             return connection.execute(query).fetchall()
 
-    # The artifacts
+    # What dbt has written down
 
     def table(self, name: str, query: str, materialized: str = "table") -> None:
         """Makes or replaces a table (or a view) by a query, as a model of dbt's that has just been built."""
-        self.execute(f'create or replace {materialized} "{name}" as {query}')
         unique_id = f"model.{PACKAGE}.{name}"
-        manifest = self.artifact("manifest")
-        manifest["nodes"][unique_id] = {
-            "unique_id": unique_id,
-            "name": name,
-            "resource_type": "model",
-            "relation_name": f'"warehouse"."main"."{name}"',
-            "depends_on": {"nodes": []},
-            "config": {"materialized": materialized},
-        }
-        self.write_artifact("manifest", manifest)
-        self.set_status(unique_id, "success")
+        with self._warehouse() as warehouse:
+            warehouse.execute(f'create or replace {materialized} "{name}" as {query}')
+            relation = f'"warehouse"."main"."{name}"'
+            self._node(warehouse, unique_id, relation=relation, materialized=materialized)
+            self._set_status(warehouse, unique_id, "success")
 
-    def sync(self, name: str, model: str, meta: Any) -> None:
-        """Makes or replaces an exposure on a model, with ``config.meta.statsig``."""
-        manifest = self.artifact("manifest")
-        manifest["exposures"][f"exposure.{PACKAGE}.{name}"] = {
-            "name": name,
-            "resource_type": "exposure",
-            "original_file_path": "models/marts/_exposures.yml",
-            "depends_on": {"nodes": [f"model.{PACKAGE}.{model}"]},
-            "config": {"enabled": True, "meta": {"statsig": meta}},
-        }
-        self.write_artifact("manifest", manifest)
+    def node(self, unique_id: str, **more: Any) -> None:
+        """Makes or replaces a node; ``more`` is what the build log has of it: relation, materialized and parents."""
+        with self._warehouse() as warehouse:
+            self._node(warehouse, unique_id, **more)
 
-    def test(self, name: str, model: str, status: str | None) -> None:
-        """Makes or replaces a generic test on a model, with its status in the last build (None: not in it)."""
+    def made_from(self, model: str, *parents: str) -> None:
+        """Says what a model is made from: unique ids."""
+        unique_id = f"model.{PACKAGE}.{model}"
+        self.node(unique_id, **{**self._project()["graph"]["nodes"][unique_id], "parents": list(parents)})
+
+    def sync(self, name: str, model: str, meta: Any, **more: Any) -> None:
+        """Makes or replaces an exposure on a model; ``more``: its description and the like."""
+        found = {
+            "name": name,
+            "file": "models/marts/_exposures.yml",
+            "depends_on": [f"model.{PACKAGE}.{model}"],
+            "meta": meta,
+            **more,
+        }
+        self.no_sync(name, found)
+
+    def no_sync(self, name: str, *instead: Any) -> None:
+        """Takes an exposure away."""
+        project = self._project()
+        project["syncs"] = [*(one for one in project["syncs"] if one["name"] != name), *instead]
+        self.log_invocation()
+
+    def test(self, name: str, model: str, status: str | None, **more: Any) -> None:
+        """Makes or replaces a generic test on a model, with its status in the last build (None: not in it).
+
+        ``more`` is what it tests, such as ``test="unique", column="order_id"``.
+        """
         unique_id = f"test.{PACKAGE}.{name}"
-        manifest = self.artifact("manifest")
-        manifest["nodes"][unique_id] = {
-            "unique_id": unique_id,
-            "name": name,
-            "resource_type": "test",
-            "relation_name": None,
-            "depends_on": {"nodes": [f"model.{PACKAGE}.{model}"]},
-            "attached_node": f"model.{PACKAGE}.{model}",
-        }
-        self.write_artifact("manifest", manifest)
-        self.set_status(unique_id, status)
+        found = {"name": name, "on": [f"model.{PACKAGE}.{model}"], "test": None, "column": None, **more}
+        self._project()["graph"]["tests"][unique_id] = found
+        with self._warehouse() as warehouse:
+            self._log_invocation(warehouse)
+            self._set_status(warehouse, unique_id, status)
 
-    def set_status(self, unique_id: str, status: str | None) -> None:
-        """Sets what the last build said of a node; None takes it out of the results."""
-        results = self.artifact("run_results")
-        results["results"] = [one for one in results["results"] if one["unique_id"] != unique_id]
+    def set_status(self, unique_id: str, status: str | None, **more: Any) -> None:
+        """Sets what dbt has said of a node last; None takes it out of the build log. ``more`` holds other columns."""
+        with self._warehouse() as warehouse:
+            self._set_status(warehouse, unique_id, status, **more)
+
+    def log_run(self, unique_id: str, status: str, **more: Any) -> None:
+        """Writes what became of a node in a dbt command that has just ended; ``more`` holds other columns."""
+        with self._warehouse() as warehouse:
+            self._log_run(warehouse, unique_id, status, **more)
+
+    def log_invocation(self, **more: Any) -> None:
+        """Writes the end of another dbt command; ``more`` holds columns that differ from those of the last."""
+        with self._warehouse() as warehouse:
+            self._log_invocation(warehouse, **more)
+
+    def synced(self) -> list[dict[str, Any]]:
+        """The syncs, to be changed before ``log_invocation``."""
+        return list(self._project()["syncs"])
+
+    @contextmanager
+    def _warehouse(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+            yield connection
+
+    def _project(self) -> dict[str, Any]:
+        """What the last dbt command has written of the project: ``syncs``, ``graph`` and ``ledgers``."""
+        if not self.logged:
+            with self._warehouse() as warehouse:
+                return self._loaded(warehouse)
+        return self.logged
+
+    def _node(self, warehouse: duckdb.DuckDBPyConnection, unique_id: str, **more: Any) -> None:
+        kind, _, name = unique_id.split(".", 2)
+        found = {"name": name, "resource_type": kind, "relation": None, "materialized": None, "parents": [], **more}
+        self._loaded(warehouse)["graph"]["nodes"][unique_id] = found
+        self._log_invocation(warehouse)
+
+    def _loaded(self, warehouse: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+        if not self.logged:
+            row = warehouse.execute("select syncs, graph, ledgers from statsig_invocations").fetchone() or ()
+            self.logged.update(zip(("syncs", "graph", "ledgers"), map(json.loads, row), strict=True))
+        return self.logged
+
+    def _set_status(
+        self, warehouse: duckdb.DuckDBPyConnection, unique_id: str, status: str | None, **more: Any
+    ) -> None:
+        warehouse.execute("delete from statsig_build_log where unique_id = ?", [unique_id])
         if status is not None:
-            results["results"].append({"unique_id": unique_id, "status": status})
-        self.write_artifact("run_results", results)
+            self._log_run(warehouse, unique_id, status, **more)
+
+    def _log_run(self, warehouse: duckdb.DuckDBPyConnection, unique_id: str, status: str, **more: Any) -> None:
+        kind, _, name = unique_id.split(".", 2)
+        what = {"unique_id": unique_id, "resource_type": kind, "name": name, "status": status}
+        now = _now()
+        _append(warehouse, {"record": "node", **what, "started_at": now, "completed_at": now, **more})
+
+    def _log_invocation(self, warehouse: duckdb.DuckDBPyConnection, **more: Any) -> None:
+        texts = {name: json.dumps(value) for name, value in self._loaded(warehouse).items()}
+        _append(warehouse, {"record": "invocation", **texts, "known_syncs": "[]", **more})
+
+    # The artifacts
 
     def artifact(self, name: str) -> Any:
         """An artifact of dbt's: ``manifest`` or ``run_results``."""
@@ -177,3 +249,24 @@ class Project:
         finished = self.command(*arguments, "--json", **environment)
         assert finished.returncode == expect, finished.stdout + finished.stderr
         return json.loads(finished.stdout)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc).replace(tzinfo=None)
+
+
+def _append(warehouse: duckdb.DuckDBPyConnection, row: Mapping[str, Any]) -> None:
+    """Writes a row of the build log, of a dbt command of its own unless it says another."""
+    common = {
+        "invocation_id": f"invocation-{next(_NUMBERS)}",
+        "logged_at": _now(),
+        "project_name": PACKAGE,
+        "profile_name": PACKAGE,
+        "target_name": "dev",
+        "command": "build",
+        "package_version": __version__,
+    }
+    full = {**common, **row}
+    marks = ", ".join("?" for _ in full)
+    statement = f"insert into statsig_build_log ({', '.join(full)}) values ({marks})"
+    warehouse.execute(statement, list(full.values()))

@@ -19,10 +19,9 @@ from typing import Any
 from sync.cli import printing
 from sync.cli.command import execute
 from sync.core.delivery import Patience
-from sync.edges.warehouse import Warehouse
+from sync.core.terms import Term
 from sync.run.apply import Observer, SyncResult
 from sync.run.commands import Manner, run
-from sync.run.lease import Term
 from sync.run.prepare import Request
 from sync.run.world import Location, World, open_world
 from tests.integration.harness import Project
@@ -68,9 +67,8 @@ class Ran:
 
 def world_of(project: Project, clock: StillClock) -> World:
     """What a command works on, in this project."""
-    world = open_world(Location(project.folder), project.environment, clock, lambda: uuid.uuid4().hex)
-    # The profile's path counts from the current folder, which is not the project's here.
-    return replace(world, warehouse=Warehouse(str(project.folder / "warehouse.duckdb"), {}, clock))
+    location = Location(project.folder, project.folder)
+    return open_world(location, project.environment, clock, lambda: uuid.uuid4().hex)
 
 
 def manner_of(observer: Observer | None = None, **term: float) -> Manner:

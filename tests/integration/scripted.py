@@ -47,6 +47,7 @@ def scripted(answer: Callable[[Asked], Said]) -> Iterator[Scripted]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _answer(self) -> None:
             address = urlsplit(self.path)
@@ -69,7 +70,7 @@ def scripted(answer: Callable[[Asked], Said]) -> Iterator[Scripted]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815 - the library's names
 
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
@@ -77,7 +78,7 @@ def scripted(answer: Callable[[Asked], Said]) -> Iterator[Scripted]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     running = Scripted(f"http://127.0.0.1:{server.server_address[1]}", answer)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield running

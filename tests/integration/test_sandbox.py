@@ -43,6 +43,14 @@ class Client:
         url = f"{self.url}/console/v1/segments{path}"
         return requests.request(method, url, json=body, headers=headers, timeout=30)
 
+    def ask(self, path: str, headers: dict[str, str] = CONSOLE, **params: Any) -> requests.Response:
+        return requests.get(f"{self.url}/console/v1/{path}", params=params, headers=headers, timeout=30)
+
+    def logs(self, **params: Any) -> Any:
+        response = self.ask("logs", source="events", **params)
+        assert response.ok, response.text
+        return response.json()
+
     def create(self, segment_id: str, **more: Any) -> None:
         body = {"name": segment_id, "type": "id_list", **more}
         assert self.console("POST", "", body).status_code == 201
@@ -249,6 +257,44 @@ def test_pages_end_exactly_where_the_list_does(client: Client) -> None:
     assert client.console("GET", "/buyers/id_list?page=x").status_code == 400
 
 
+def test_a_page_holds_ten_ids_where_nothing_else_is_asked_for(client: Client) -> None:
+    client.put("buyers", ids=[str(number) for number in range(25)])
+    answer = client.console("GET", "/buyers/id_list").json()
+    assert answer["data"]["ids"] == [str(number) for number in range(10)]
+    assert (answer["data"]["count"], answer["pagination"]["itemsPerPage"]) == (25, 10)
+
+
+def test_a_page_that_is_too_large_is_answered_with_fewer_ids_or_refused(client: Client) -> None:
+    client.put("buyers", ids=["a", "b", "c"])
+    client.admin("POST", "/settings", {"max_page": 2})
+    answer = client.console("GET", "/buyers/id_list?limit=1000").json()
+    assert (answer["data"]["ids"], answer["pagination"]["itemsPerPage"]) == (["a", "b"], 2)
+    link = answer["pagination"]["nextPage"]
+    last = requests.get(client.url + link, headers=CONSOLE, timeout=30).json()
+    assert (last["data"]["ids"], last["pagination"]["nextPage"]) == (["c"], None)
+    client.admin("POST", "/settings", {"large_pages": "refuse"})
+    assert client.console("GET", "/buyers/id_list?limit=3").status_code == 400
+    assert client.console("GET", "/buyers/id_list?limit=2").status_code == 200
+
+
+def test_the_number_of_all_items_can_be_left_out_and_the_count_is_there_all_the_same(client: Client) -> None:
+    client.put("buyers", ids=["a", "b", "c"])
+    client.admin("POST", "/settings", {"total_items": False})
+    answer = client.console("GET", "/buyers/id_list?limit=2").json()
+    assert "totalItems" not in answer["pagination"]
+    assert (answer["data"]["count"], answer["pagination"]["nextPage"] is None) == (3, False)
+
+
+def test_the_thirteenth_page_of_ids_in_ten_seconds_is_refused() -> None:
+    with running(Settings(clock=lambda: 1_700_000_000.0)) as still:
+        client = Client(still.url)
+        client.put("buyers", ids=["a"])
+        statuses = [client.console("GET", "/buyers/id_list").status_code for _ in range(13)]
+        assert statuses == [200] * 12 + [429]
+        assert client.console("GET", "/buyers").status_code == 200
+        assert client.change("PATCH", "buyers", ["b"]).status_code == 200
+
+
 def test_only_an_id_list_has_pages_of_ids(client: Client) -> None:
     client.put("ruled", type="rule_based")
     assert client.console("GET", "/ruled/id_list").status_code == 400
@@ -371,6 +417,342 @@ def test_all_id_lists_together_hold_no_more_than_the_projects_limit() -> None:
         assert client.console("POST", "/one/id_list/reset", {"ids": ["v", "w", "x", "y", "z"]}).status_code == 200
         assert client.change("PATCH", "two", ["a"]).status_code == 400
         assert client.ids("two") == []
+
+
+def test_a_segment_keeps_who_it_belongs_to(client: Client) -> None:
+    body = {"name": "buyers", "type": "id_list", "description": "d" * 1000, "team": "growth", "creatorEmail": "a@b.c"}
+    created = client.console("POST", "", body).json()["data"]
+    assert client.console("GET", "/buyers").json()["data"] == created
+    assert (created["description"], created["team"], created["creatorEmail"]) == ("d" * 1000, "growth", "a@b.c")
+    assert client.console("POST", "", {**body, "name": "others", "description": "d" * 1001}).status_code == 400
+
+
+def test_a_segment_can_be_disabled_and_get_another_type(client: Client) -> None:
+    client.put("buyers", ids=["a"], isEnabled=False)
+    assert client.console("GET", "/buyers").json()["data"]["isEnabled"] is False
+    assert client.change("PATCH", "buyers", ["b"]).status_code == 200
+    client.admin("PATCH", "/segments/buyers", {"isEnabled": True, "type": "analysis_list"})
+    shown = client.console("GET", "/buyers").json()["data"]
+    assert (shown["isEnabled"], shown["type"]) == (True, "analysis_list")
+    assert client.change("PATCH", "buyers", ["c"]).status_code == 400
+
+
+def test_a_segment_that_was_deleted_is_gone_and_its_id_is_free(client: Client) -> None:
+    client.put("buyers", ids=["a"])
+    client.admin("DELETE", "/segments/buyers")
+    for response in (
+        client.console("GET", "/buyers"),
+        client.console("GET", "/buyers/id_list"),
+        client.change("PATCH", "buyers", ["a"]),
+    ):
+        assert (response.status_code, response.json()["message"]) == (404, "Segment not found.")
+    assert requests.delete(f"{client.url}/sandbox/segments/buyers", timeout=30).status_code == 404
+    client.create("buyers")
+    assert client.ids("buyers") == []
+
+
+@pytest.mark.parametrize("by", ["console api", "sandbox"])
+def test_an_archived_segment_is_shown_as_such_and_its_list_cannot_be_changed(client: Client, by: str) -> None:
+    client.put("buyers", ids=["a"])
+    if by == "console api":
+        archived = client.console("PUT", "/buyers/archive")
+        assert (archived.status_code, archived.json()["message"]) == (200, "Segment archived successfully.")
+    else:
+        client.admin("PATCH", "/segments/buyers", {"isArchived": True})
+    assert client.console("GET", "/buyers").json()["data"]["isArchived"] is True
+    assert client.console("GET", "/buyers/id_list").json()["data"]["ids"] == ["a"]
+    for response in (
+        client.change("PATCH", "buyers", ["b"]),
+        client.change("DELETE", "buyers", ["a"]),
+        client.console("POST", "/buyers/id_list/reset", {"ids": []}),
+    ):
+        assert response.status_code == 400
+        assert "archived" in response.json()["message"]
+    assert client.ids("buyers") == ["a"]
+    assert client.console("POST", "", {"name": "buyers", "type": "id_list"}).status_code == 400
+    assert client.console("PUT", "/nobody/archive").status_code == 404
+
+
+def test_limits_count_for_each_project_over_all_of_its_keys() -> None:
+    def statuses(*keys: str) -> list[int]:
+        return [
+            client.console(
+                "PATCH", "/buyers/id_list", {"ids": ["a"]}, {**CONSOLE, "STATSIG-API-KEY": keys[number % len(keys)]}
+            ).status_code
+            for number in range(13)
+        ]
+
+    keys = Keys(more=("console-2@sandbox", "console-3@shop", "console-4@shop", "console-5"))
+    with running(Settings(clock=lambda: 1_700_000_000.0, keys=keys)) as still:
+        client = Client(still.url)
+        client.put("buyers")
+        for of_one_project in ((CONSOLE_KEY, "console-2"), ("console-3", "console-4"), ("console-5",)):
+            assert statuses(*of_one_project) == [200] * 12 + [429]
+
+
+def test_statsigs_words_are_its_own(client: Client) -> None:
+    client.create("buyers")
+    assert [
+        client.change("PATCH", "buyers", ["a"]).json()["message"],
+        client.change("DELETE", "buyers", ["a"]).json()["message"],
+        client.console("POST", "/buyers/id_list/reset", {"ids": []}).json()["message"],
+        client.console("GET", "/buyers/idlist_metadata").json()["message"],
+    ] == [
+        "IDs successfully added to Segment ID List",
+        "IDs successfully removed from Segment ID List",
+        "Segment Reset reset successfully.",
+        "ID List metadata read successfully",
+    ]
+    client.fault(kind="busy")
+    assert client.change("PATCH", "buyers", ["a"]).json()["message"] == (
+        "Another update is already in progress for this ID list"
+    )
+
+
+# The project.
+
+
+def test_a_project_has_environments_and_production_is_always_one(client: Client) -> None:
+    def names() -> list[tuple[str, bool]]:
+        found = client.ask("environments").json()["data"]["environments"]
+        return [(one["name"], one["isProduction"]) for one in found]
+
+    assert names() == [("development", False), ("staging", False), ("production", True)]
+    client.admin("POST", "/settings", {"environments": ["QA", "load test"]})
+    assert names() == [("QA", False), ("load test", False), ("production", True)]
+    client.admin("POST", "/settings", {"environments": ["Production"]})
+    assert names() == [("Production", True)]
+
+
+def test_events_are_taken_for_the_projects_environments_only(client: Client) -> None:
+    def status(tier: str) -> int:
+        return client.log({**EVENT, "user": {"userID": "ann", "statsigEnvironment": {"tier": tier}}}).status_code
+
+    assert [status(tier) for tier in ("production", "staging", "Development", "qa")] == [202, 202, 202, 400]
+    client.admin("POST", "/settings", {"environments": ["QA"]})
+    assert [status(tier) for tier in ("production", "staging", "qa", "QA")] == [202, 400, 202, 202]
+
+
+def test_a_project_has_the_id_types_it_was_given_and_those_of_its_segments(client: Client) -> None:
+    client.put("buyers", idType="companyID")
+    client.admin("POST", "/settings", {"unit_id_types": ["userID", "accountID"]})
+    answer = client.ask("unit_id_types").json()
+    assert [one["name"] for one in answer["data"]] == ["userID", "accountID", "companyID"]
+    assert (answer["pagination"]["itemsPerPage"], answer["pagination"]["totalItems"]) == (100, 3)
+
+
+def test_a_project_says_whether_changes_need_a_review(client: Client) -> None:
+    assert client.ask("settings/reviews").json()["data"]["is_config_review_required"] is False
+    client.admin("POST", "/settings", {"reviews_required": True})
+    assert client.ask("settings/reviews").json()["data"]["is_config_review_required"] is True
+
+
+def test_audit_logs_say_who_has_changed_a_list_newest_first() -> None:
+    moments = iter([1_700_000_000.0 + 86_400 * number for number in range(1000)])
+    day = next(moments)
+
+    def clock() -> float:
+        return day
+
+    with running(Settings(clock=clock, keys=Keys(more=("console-2@sandbox",)))) as still:
+        client = Client(still.url)
+        client.put("buyers", ids=["a", "b"])
+        client.change("PATCH", "buyers", ["b", "c"])
+        day = next(moments)
+        headers = {**CONSOLE, "STATSIG-API-KEY": "console-2"}
+        client.console("DELETE", "/buyers/id_list", {"ids": ["a"]}, headers)
+        client.put("buyers", ids=["z"], updatedBy="Ann")
+        found = client.ask("audit_logs", actionType="ID_list_update").json()["data"]
+        assert [(one["name"], one["updatedBy"], one["changes"]["count"]) for one in found] == [
+            ("buyers", "Ann", {"old": 2, "new": 1}),
+            ("buyers", "Console API key 2", {"old": 3, "new": 2}),
+            ("buyers", "Console API key 1", {"old": 2, "new": 3}),
+            ("buyers", "Console user", {"old": 0, "new": 2}),
+        ]
+        assert (found[1]["date"], found[1]["time"]) == (
+            "Wed Nov 15 2023",
+            "22:13:20 GMT+0000 (Coordinated Universal Time)",
+        )
+        later = client.ask("audit_logs", actionType="ID_list_update", startDate="2023-11-15").json()
+        assert [one["updatedBy"] for one in later["data"]] == ["Ann", "Console API key 2"]
+        earlier = client.ask("audit_logs", actionType="ID_list_update", endDate="2023-11-14").json()
+        assert len(earlier["data"]) == 2
+        assert client.ask("audit_logs", actionType="gate_create").json()["data"] == []
+        assert client.ask("audit_logs", startDate="yesterday").status_code == 400
+
+
+def test_a_change_that_was_refused_is_in_no_audit_log(client: Client) -> None:
+    client.create("buyers")
+    client.change("PATCH", "buyers", [""])
+    client.faults({"fault": {"kind": "busy"}, "match": {"path": "*/id_list"}})
+    client.change("PATCH", "buyers", ["a"])
+    assert client.ask("audit_logs").json()["data"] == []
+
+
+# What has arrived.
+
+
+def test_logs_find_an_event_by_its_name_and_its_metadata(client: Client) -> None:
+    client.log({**EVENT, "metadata": {"order_id": "1"}}, {**EVENT, "metadata": {"order_id": "2"}})
+    query = 'event_name:order_completed AND @order_id:"2"'
+    answer = client.logs(query=query, columns="timestamp,metadata.order_id,metadata.nothing")
+    (row,) = answer["data"]
+    assert answer["columns"] == ["timestamp", "metadata.order_id", "metadata.nothing"]
+    assert row["fields"] == {"timestamp": row["timestamp"], "metadata.order_id": "2", "metadata.nothing": None}
+    assert {name: row[name] for name in ("event_name", "user_id", "value", "sdk_type", "sdk_version")} == {
+        "event_name": "order_completed",
+        "user_id": "ann",
+        "value": "1",
+        "sdk_type": "test",
+        "sdk_version": "1",
+    }
+    assert answer["pagination"] == {"next_cursor": None, "has_more": False}
+    assert answer["message"] == "Logs listed successfully."
+
+
+def test_logs_look_at_the_last_hour_where_nothing_else_is_asked_for() -> None:
+    with running(Settings(clock=lambda: 1_700_000_000.0)) as still:
+        client = Client(still.url)
+        now = 1_700_000_000_000
+        client.log(*[{**EVENT, "value": age, "time": now - age * 60_000} for age in (0, 59, 60, 61, 120)])
+        assert [row["value"] for row in client.logs()["data"]] == ["0", "59", "60"]
+        assert [row["value"] for row in client.logs(end_ts=now - 3_660_000)["data"]] == ["61", "120"]
+        assert len(client.logs(start_ts=0)["data"]) == 5
+        assert client.logs(start_ts=0, end_ts=0)["data"] == []
+
+
+def test_logs_are_read_page_by_page_with_a_cursor(client: Client) -> None:
+    client.log(*[{**EVENT, "value": value} for value in range(7)])
+    read: list[str] = []
+    more: dict[str, str] = {}
+    while True:
+        answer = client.logs(limit=3, **more)
+        read += [row["value"] for row in answer["data"]]
+        if not answer["pagination"]["has_more"]:
+            break
+        more = {"after": answer["pagination"]["next_cursor"]}
+    assert answer["pagination"]["next_cursor"] is None
+    assert read == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "many"},
+        {"start_ts": "2026-01-01"},
+        {"start_ts": 2, "end_ts": 1},
+        {"after": "nonsense!"},
+        # Rows 100,001 and -1.
+        {"after": "eyJpbmRleCI6MTAwMDAxfQ"},
+        {"after": "eyJpbmRleCI6LTF9"},
+        {"query": "#event_name:a"},
+        {"query": ""},
+        {"source": "people"},
+    ],
+)
+def test_logs_refuse_what_is_not_allowed(client: Client, params: dict[str, Any]) -> None:
+    response = client.ask("logs", **{"source": "events", **params})
+    assert (response.status_code, response.json()["status"]) == (400, 400)
+
+
+def test_a_cursor_may_be_a_hundred_thousand_rows_deep(client: Client) -> None:
+    assert client.logs(after="eyJpbmRleCI6MTAwMDAwfQ")["data"] == []
+
+
+def test_there_are_events_and_neither_logs_nor_spans(client: Client) -> None:
+    client.log(EVENT)
+    assert client.ask("logs").json()["data"] == []
+    assert client.ask("logs", source="spans").json()["data"] == []
+
+
+def test_metrics_count_the_events_of_a_pacific_day(client: Client) -> None:
+    client.log({**EVENT, "time": "2026-07-15T06:59:00Z"}, {**EVENT, "time": "2026-07-15T07:00:00Z"})
+    client.log({**EVENT, "time": "2026-07-15T12:00:00Z"}, {**EVENT, "eventName": "a;b"})
+
+    def count(day: str, **more: str) -> list[tuple[str, int]]:
+        asked = {"metricName": "order_completed", "metricType": "event_count", **more}
+        answer = client.ask("metrics/values", date=day, **asked).json()
+        return [(row["unitType"], row["value"]) for row in answer["data"]]
+
+    assert count("2026-07-14") == [("overall", 1), ("userID", 1)]
+    assert count("2026-07-15") == [("overall", 2), ("userID", 2)]
+    assert count("2026-07-16") == []
+    assert count("2026-07-15", metricName="view") == []
+    assert count("2026-07-15", metricType="sum") == []
+    for day in ("", "15.07.2026", "2026-13-01"):
+        assert client.ask("metrics/values", date=day).status_code == 400
+    assert client.ask("metrics/values").status_code == 400
+
+
+def test_metrics_of_many_events_come_in_pages(client: Client) -> None:
+    client.log(*[{**EVENT, "eventName": f"event_{number}", "time": "2026-07-15T12:00:00Z"} for number in range(12)])
+    answer = client.ask("metrics/values", date="2026-07-15", page=3).json()
+    assert [row["metricName"] for row in answer["data"]] == ["event_8", "event_8", "event_9", "event_9"]
+    assert (answer["pagination"]["totalItems"], answer["pagination"]["itemsPerPage"]) == (24, 10)
+    assert answer["pagination"]["previousPage"] == "/console/v1/metrics/values?date=2026-07-15&limit=10&page=2"
+
+
+def test_logs_and_metrics_can_be_late_and_logs_sampled_and_forgetful() -> None:
+    now = 1_700_000_000.0
+
+    def clock() -> float:
+        return now
+
+    def seen() -> tuple[int, list[int]]:
+        values = client.ask("metrics/values", date="2023-11-14", metricName="order_completed").json()["data"]
+        return len(client.logs(start_ts=0)["data"]), [row["value"] for row in values if row["unitType"] == "overall"]
+
+    with running(Settings(clock=clock, logs_lag_seconds=60, metrics_lag_seconds=3600)) as moving:
+        client = Client(moving.url)
+        client.log(EVENT, EVENT)
+        assert seen() == (0, [])
+        now += 60
+        assert seen() == (2, [])
+        now += 3540
+        assert seen() == (2, [2])
+        client.admin("POST", "/settings", {"logs_retention_seconds": 3600})
+        assert seen() == (0, [2])
+        client.admin("POST", "/settings", {"logs_retention_seconds": None, "logs_sample_percent": 0})
+        assert seen() == (0, [2])
+        client.admin("POST", "/settings", {"logs_sample_percent": 100})
+        assert seen() == (2, [2])
+
+
+def test_metrics_are_there_where_only_counts_are_kept(client: Client) -> None:
+    client.admin("POST", "/settings", {"keep": "counts"})
+    client.log({**EVENT, "time": "2026-07-15T12:00:00Z"})
+    assert client.ask("metrics/values", date="2026-07-15").json()["data"][0]["value"] == 1
+    assert client.logs(start_ts=0)["data"] == []
+
+
+def test_events_can_be_taken_and_dropped_without_a_word(client: Client) -> None:
+    client.admin("POST", "/settings", {"drop_events_named": "order_*"})
+    assert client.log(EVENT, {**EVENT, "eventName": "view"}).json() == {"success": True}
+    assert [row["event_name"] for row in client.logs()["data"]] == ["view"]
+    client.admin("POST", "/settings", {"drop_events_named": None})
+    client.log(EVENT)
+    assert client.admin("GET", "/summary")["events"]["by_name"] == {"view": 1, "order_completed": 1}
+
+
+def test_a_drop_fault_takes_a_whole_request_and_keeps_none_of_it(client: Client) -> None:
+    client.create("buyers")
+    client.faults({"fault": {"kind": "drop"}, "match": {"nth": [1, 3]}})
+    assert [client.log(EVENT).status_code for _ in range(2)] == [202, 202]
+    assert client.change("PATCH", "buyers", ["a"]).status_code == 200
+    assert client.ids("buyers") == ["a"]
+    assert [arrival["dropped"] is None for arrival in client.events()] == [False, True]
+    assert client.log({**EVENT, "value": True}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["environments", "unit_id_types", "settings/reviews", "audit_logs", "logs", "metrics/values"]
+)
+def test_every_console_call_needs_the_key_and_the_version_and_only_some_are_limited(client: Client, path: str) -> None:
+    assert client.ask(path, {**CONSOLE, "STATSIG-API-KEY": SECRET}, date="2026-01-01").status_code == 401
+    assert client.ask(path, {"STATSIG-API-KEY": CONSOLE_KEY}, date="2026-01-01").status_code == 400
+    assert {client.ask(path, date="2026-01-01").status_code for _ in range(20)} == {200}
 
 
 # What was asked.

@@ -187,3 +187,14 @@ def assert_events_are_apart(sandbox: RunningSandbox) -> None:
     assert "statsig::gate_exposure" in names
     assert all(name.startswith("statsig::") for name in names)
     assert SERVER_SECRET not in own.text
+
+
+@pytest.mark.parametrize("attributes", [{"isEnabled": False}, {"isArchived": True}])
+def test_sdk_finds_nobody_in_a_segment_that_is_disabled_or_archived(
+    sandbox: RunningSandbox, members: MembersAccordingTo, attributes: dict[str, bool]
+) -> None:
+    for segment in ("buyers", "others"):
+        change("PATCH", make_segment(sandbox, segment), ["ann"])
+    requests.patch(f"{sandbox.url}/sandbox/segments/buyers", json=attributes, timeout=10).raise_for_status()
+    assert members(sandbox.url, "others", ["ann"]) == {"ann"}
+    assert members(sandbox.url, "buyers", ["ann"]) == set()

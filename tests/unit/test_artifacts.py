@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sync.core.graph import Node
 from sync.edges.artifacts import read_graph, read_results
 from sync.errors import ConfigError
-from sync.spec.model import Exposure
+from sync.spec.model import Exposure, Labels
 
 MANIFEST: dict[str, Any] = {
     "metadata": {
@@ -150,6 +150,30 @@ def test_meta_is_read_below_config_and_else_where_it_was_before(file: Path) -> N
     assert metas(file, {"config": {"meta": {"statsig": 1}}, "meta": {"statsig": 2}}) == [1]
     assert metas(file, {"config": {"meta": {"owner": "x"}}, "meta": {"statsig": 2}}) == [2]
     assert metas(file, {"config": {"meta": None}, "meta": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("exposure", "labels"),
+    [
+        (
+            {"description": "Who buys often.", "owner": {"name": "Growth", "email": "growth@example.com"}},
+            Labels("Who buys often.", (), "growth@example.com"),
+        ),
+        ({"owner": {"name": "Growth", "email": None}}, Labels()),
+        ({"owner": {"email": ["", "ann@example.com", "bob@example.com"]}}, Labels("", (), "ann@example.com")),
+        ({"tags": ["growth", "pii", "growth"]}, Labels("", ("growth", "pii"))),
+        ({"tags": ["old"], "config": {"tags": ["new"]}}, Labels("", ("new",))),
+        ({"tags": "one"}, Labels("", ("one",))),
+        ({"description": None, "owner": "Growth", "tags": {"a": 1}}, Labels()),
+    ],
+)
+def test_what_an_exposure_says_of_itself_is_read_leniently(
+    file: Path, exposure: dict[str, Any], labels: Labels
+) -> None:
+    config = {**exposure.get("config", {}), "meta": {"statsig": 1}}
+    whole = {"name": "buyers", "depends_on": {"nodes": []}, **exposure, "config": config}
+    (found,) = read(read_graph, file, changed(MANIFEST, EXPOSURE, whole)).exposures
+    assert found.labels == labels
 
 
 @pytest.mark.parametrize("meta", [None, [], "segment", 5, {"object": []}])

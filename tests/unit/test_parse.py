@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sync.errors import Fault
+from sync.spec.limits import Limits
 from sync.spec.model import EventConfig, Exposure, Guard, SegmentConfig, Sync
-from sync.spec.parse import META_PATH, nearest, parse_sync, parse_syncs, partners
+from sync.spec.parse import META_PATH, limits_of, nearest, parse_sync, parse_syncs, partners
 from tests.unit.values import texts
 
 FILE = "models/marts/_exposures.yml"
@@ -79,7 +80,11 @@ VALID = [
     (EVENTS, "unique_key", "id", "id"),
     (EVENTS, "mode", "insert", "insert"),
     (EVENTS, "event_name", "order_completed", "order_completed"),
-    *((EVENTS, "environment", tier, tier) for tier in ("production", "staging", "development")),
+    *((EVENTS, "environment", tier, tier) for tier in ("production", "staging", "qa", "Pre-Prod 2", "x" * 64)),
+    *((base, "statsig_project", name, name) for base in (SEGMENT, EVENTS) for name in ("shop", "A-1_b", "x" * 64)),
+    (SEGMENT, "limits", {"id_list_changes_per_10_seconds": 24}, Limits(id_list_changes_per_10_seconds=24)),
+    (EVENTS, "limits", {"changes_per_15_minutes": "1800"}, Limits(changes_per_15_minutes=1800)),
+    (EVENTS, "limits", {}, Limits()),
     *((EVENTS, "columns", {field: "a"}, {field: "a"}) for field in (
         "user_id", "event_name", "event_value", "event_time", "email", "country", "custom",
         "ip", "user_agent", "locale", "app_version",
@@ -154,7 +159,15 @@ WRONG = [
     (EVENTS, {"event_name": False}, "event_name", ["is false", "as text"]),
     (EVENTS, {"event_name": "x" * 128}, "event_name", ["127"]),
     (EVENTS, {"event_name": "a", "columns": {"event_name": "b"}}, "columns.event_name", ["event_name"]),
-    (EVENTS, {"environment": "prod"}, "environment", ["staging or development", "Did you mean 'production'?"]),
+    *((EVENTS, {"environment": value}, "environment", [said, "the name of an environment"])
+      for value, said in (("", "is empty"), (" ", "is blank"), (None, "is empty"), ("x" * 65, "1 to 64"))),
+    *((SEGMENT, {"statsig_project": value}, "statsig_project", [said, "name"])
+      for value, said in (("", "''"), ("my shop", "letters, digits"), ("x" * 65, "1 to 64"), (["a"], "a list"))),
+    (SEGMENT, {"limits": 12}, "limits", ["is 12", "a mapping, such as {id_list_changes_per_10_seconds: 24}"]),
+    (SEGMENT, {"limits": {"changes_per_10_second": 5}}, "limits.changes_per_10_second",
+     ["Did you mean 'changes_per_10_seconds'?", "id_list_reads_per_15_minutes"]),
+    *((EVENTS, {"limits": {"changes_per_10_seconds": value}}, "limits.changes_per_10_seconds", [said, "a whole number"])
+      for value, said in ((0, "0"), (-1, "-1"), (1.5, "1.5"), ("many", "'many'"), (True, "true"), (None, "empty"))),
     (EVENTS, {"columns": {"timestamp": "a"}}, "columns.timestamp", ["event_time"]),
     (EVENTS, {"columns": {"event_tiem": "a"}}, "columns.event_tiem", ["Did you mean 'event_time'?"]),
     (EVENTS, {"columns": {"stable_id": "a"}}, "columns.stable_id", ["custom_ids: {stableID: <column>}"]),
@@ -253,7 +266,7 @@ def test_every_fault_of_events_is_reported_at_once() -> None:
         {
             "object": "events",
             "event_name": "a;b",
-            "environment": "prod",
+            "environment": "",
             "backfill": "soon",
             "on_unknown": "drop",
             "columns": {"event_name": "n", "ip_address": "i"},
@@ -381,6 +394,52 @@ def test_no_other_syncs_may_share_a_segment(modes: tuple[str, ...]) -> None:
 
 def test_segments_of_two_statsig_projects_may_have_one_id() -> None:
     assert segment_syncs({}, {"api_key_env": "OTHER_PROJECT_KEY"})[1] == ()
+
+
+def test_syncs_of_one_statsig_project_are_partners_whatever_keys_they_have() -> None:
+    syncs, faults = segment_syncs(
+        {"mode": "add", "statsig_project": "shop"},
+        {"mode": "remove", "statsig_project": "shop", "api_key_env": "SECOND_KEY"},
+        {"mode": "mirror", "api_key_env": "SECOND_KEY"},
+    )
+    assert faults == ()
+    assert partners(syncs[0], syncs) == (syncs[1],)
+    _, faults = segment_syncs({"statsig_project": "shop", "api_key_env": "ONE"}, {"statsig_project": "shop"})
+    assert len(faults) == 1
+
+
+def test_a_project_is_called_by_its_name_else_by_the_variable_of_its_key() -> None:
+    names = [
+        parsed({**SEGMENT, **more}).project
+        for more in (
+            {},
+            {"api_key_env": "STATSIG_CONSOLE_API_KEY"},
+            {"api_key_env": "SECOND_KEY"},
+            {"statsig_project": "shop"},
+            {"statsig_project": "shop", "api_key_env": "SECOND_KEY"},
+        )
+    ]
+    assert names == [None, None, "SECOND_KEY", "shop", "shop"]
+
+
+SLOW, FAST = {"limits": {"changes_per_10_seconds": 5}}, {"limits": {"changes_per_10_seconds": 500}}
+
+
+def test_two_syncs_of_one_statsig_project_have_one_set_of_limits() -> None:
+    one, two = {"segment_id": "one"}, {"segment_id": "two"}
+    _, faults = segment_syncs({**one, **SLOW}, {**two, **FAST})
+    assert [(fault.subject, fault.key) for fault in faults] == [("exposure sync_1", f"{META_PATH}.limits")]
+    assert "sync_0" in faults[0].message
+    assert segment_syncs({**one, **SLOW}, {**two, **SLOW})[1] == ()
+    assert segment_syncs({**one, **SLOW}, {**two, **FAST, "api_key_env": "SECOND_KEY"})[1] == ()
+    shop = {"statsig_project": "shop"}
+    assert len(segment_syncs({**one, **SLOW, **shop}, {**two, **FAST, **shop, "api_key_env": "SECOND_KEY"})[1]) == 1
+
+
+def test_limits_that_one_sync_writes_count_for_all_of_its_statsig_project() -> None:
+    syncs, _ = segment_syncs({}, {"segment_id": "two", **FAST}, {"segment_id": "three", "api_key_env": "SECOND_KEY"})
+    assert limits_of(None, syncs).changes == ((500, 10), (900, 900))
+    assert limits_of("SECOND_KEY", syncs) == Limits()
 
 
 def test_naming_the_usual_variable_does_not_make_another_project() -> None:

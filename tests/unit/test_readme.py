@@ -43,6 +43,7 @@ FOREIGN_FLAGS = {
     "--sample",
     "--check",
     "--strict",
+    "--vars",
     "--seeds",
 }
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sync.sandbox.contract import (
     RefusedError,
+    batch_of,
     check_event,
     decompress,
     drop_reason,
@@ -21,6 +22,7 @@ from sync.sandbox.contract import (
     ids_of,
     lost_metadata_keys,
     segment_to_create,
+    time_or,
 )
 from sync.sandbox.id_list_files import IdListFile, byte_range, id_hash
 
@@ -95,6 +97,39 @@ def test_a_bad_event_is_refused_naming_its_index_and_member(changes: dict[str, A
     error = refusal(check_event, event(**changes), 7)
     assert error.status == 400
     assert f"`events[7].{member}`" in error.message
+
+
+@pytest.mark.parametrize("tier", ["production", "Staging", "QA", "qa"])
+def test_an_environment_is_one_of_the_projects_whatever_its_case(tier: str) -> None:
+    body = event(user={"userID": "ann", "statsigEnvironment": {"tier": tier}})
+    assert check_event(body, 0, ("Production", "staging", "Qa")).event_name == "order_completed"
+    assert refusal(check_event, body, 4, ("live",)).message.endswith("`events[4].user.statsigEnvironment.tier`")
+
+
+@pytest.mark.parametrize("tier", [1, None, ["production"]])
+def test_an_environment_is_a_text(tier: object) -> None:
+    body = event(user={"userID": "ann", "statsigEnvironment": {"tier": tier}})
+    assert "`events[0].user.statsigEnvironment.tier`" in refusal(check_event, body, 0).message
+
+
+@pytest.mark.parametrize(
+    ("time", "milliseconds"),
+    [
+        (1_700_000_000_123, 1_700_000_000_123),
+        ("2023-11-14T22:13:20.123Z", 1_700_000_000_123),
+        ("2023-11-15T00:13:20.123+02:00", 1_700_000_000_123),
+        ("2023-11-14T22:13:20.123", 1_700_000_000_123),
+        (None, 5_000),
+    ],
+)
+def test_an_event_happened_at_its_time_or_when_it_was_received(time: object, milliseconds: int) -> None:
+    assert time_or(check_event(event(time=time), 0), 5.0) == milliseconds
+
+
+def test_a_batch_names_the_sdk_that_has_sent_it() -> None:
+    metadata = {"sdkType": "test", "sdkVersion": 2, "other": None}
+    batch = batch_of(json.dumps({"events": [GOOD], "statsigMetadata": metadata}).encode())
+    assert (len(batch.events), batch.sdk_type, batch.sdk_version) == (1, "test", "2")
 
 
 def test_an_event_without_a_name_is_refused_naming_its_index() -> None:
@@ -212,6 +247,9 @@ def test_an_id_left_out_is_made_from_the_name() -> None:
         {"name": "abc", "type": "id_list", "id": "a b c"},
         {"name": "abc", "type": "id_list", "idType": ""},
         {"name": "abc", "type": "id_list", "tags": "x"},
+        {"name": "abc", "type": "id_list", "team": 1},
+        {"name": "abc", "type": "id_list", "creatorEmail": ["a@b"]},
+        {"name": "abc", "type": "id_list", "description": "x" * 1001},
     ],
 )
 def test_a_segment_with_a_wrong_name_id_or_type_is_refused(body: dict[str, object]) -> None:

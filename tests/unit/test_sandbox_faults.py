@@ -105,6 +105,7 @@ def test_a_fault_is_read_from_json_by_its_kind() -> None:
     "fault",
     [
         {"kind": "explode"},
+        {"kind": "drop", "when": "after"},
         {"kind": "status"},
         {"kind": "status", "status": 200},
         {"kind": "body", "body": "x", "status": 500},

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.edges.settings import Endpoint, Secret, endpoint, key_faults
+from sync.edges.settings import Endpoint, Secret, console_endpoint, endpoint, key_faults
 from sync.errors import ConfigError, Fault
 from sync.spec.model import EventConfig, SegmentConfig, Sync
 
@@ -127,7 +128,8 @@ def test_a_fault_of_a_key_whose_variable_an_exposure_names_says_which_exposure_d
 def shared(syncs: list[Sync], environment: dict[str, str]) -> list[tuple[str, str]]:
     """Subject and message of each fault of one selected sync, when these are all of the project's."""
     faults = key_faults(syncs[:1], environment, syncs)
-    assert {fault.key for fault in faults} <= {"config.meta.statsig.api_key_env"}
+    keys = {f"config.meta.statsig.{key}" for key in ("api_key_env", "statsig_project")}
+    assert {fault.key for fault in faults} <= keys
     assert not [key for key in environment.values() if key in "".join(map(str, faults))]
     return [(fault.subject, fault.message) for fault in faults]
 
@@ -154,6 +156,52 @@ def test_keys_that_differ_are_not_set_or_are_of_two_kinds_are_no_keys_in_two_var
     assert shared([segment(), other], {**KEYS, "OTHER_FILE": "nowhere"}) == []
     assert shared([segment(), segment("same", api_key_env="STATSIG_CONSOLE_API_KEY")], KEYS) == []
     assert shared([other, segment("same", api_key_env="OTHER")], {"OTHER": CONSOLE_KEY}) == []
+
+
+@pytest.mark.parametrize("make", [events, segment])
+def test_one_key_in_two_variables_is_no_fault_where_both_name_one_statsig_project(make: Callable[..., Sync]) -> None:
+    one, two = make("one", api_key_env="ONE"), make("two", api_key_env="TWO")
+    key = KEYS[endpoint(make(), KEYS).key_variable]
+    named = [replace(sync, config=sync.config.model_copy(update={"statsig_project": "shop"})) for sync in (one, two)]
+    environment = {"ONE": key, "TWO": key}
+    assert shared(named, environment) == []
+    assert {endpoint(sync, environment).project for sync in named} == {"statsig:shop"}
+    # Where only one of them names it, the ledgers would know it by two names.
+    ((subject, message),) = shared([named[0], two], environment)
+    assert (subject, "Write statsig_project: shop" in message) == ("exposure two", True)
+
+
+@pytest.mark.parametrize("make", [events, segment])
+def test_one_variable_cannot_hold_the_key_of_two_statsig_projects(make: Callable[..., Sync]) -> None:
+    shop, blog = make("shop", statsig_project="shop"), make("blog", statsig_project="blog")
+    environment = {**KEYS, "SECOND": KEYS[endpoint(make(), KEYS).key_variable] + "2"}
+    for syncs in ([make("plain"), shop], [shop, blog]):
+        ((_, message),) = shared(syncs, environment)
+        assert "the same statsig_project in both, or in neither" in message
+    assert shared([shop, make("blog", statsig_project="blog", api_key_env="SECOND")], environment) == []
+
+
+def test_a_projects_console_key_is_that_of_its_segment_syncs_else_the_usual_one() -> None:
+    environment = {**KEYS, "SECOND": CONSOLE_KEY + "2"}
+
+    def variable(sync: Sync, *segments: Sync) -> str | None:
+        found = console_endpoint(sync, [sync, *segments], environment)
+        return found.key_variable if found is not None else None
+
+    usual, second = segment(), segment("second", api_key_env="SECOND", statsig_project="shop")
+    assert variable(events()) == variable(events(), usual, second) == "STATSIG_CONSOLE_API_KEY"
+    assert variable(events(statsig_project="shop"), second) == "SECOND"
+    assert variable(events(statsig_project="shop", api_key_env="S2"), usual, second) == "SECOND"
+    # Whose Console key that is cannot be told.
+    assert variable(events(api_key_env="S2"), usual, second) is None
+    assert variable(events(statsig_project="blog"), usual) is None
+    assert variable(events(statsig_project="blog")) == "STATSIG_CONSOLE_API_KEY"
+    no_key = {key: value for key, value in KEYS.items() if key != "STATSIG_CONSOLE_API_KEY"}
+    assert console_endpoint(events(), [], no_key) is None
+    assert console_endpoint(events(), [], {**no_key, "STATSIG_CONSOLE_API_KEY": "secret-wrong"}) is None
+    found = console_endpoint(events(statsig_project="blog"), [], KEYS)
+    assert found is not None
+    assert (found.project, found.url) == ("statsig:blog", "https://statsigapi.net")
 
 
 def test_naming_the_usual_variable_does_not_make_another_project() -> None:

@@ -1,0 +1,170 @@
+"""What dbt has written into ``statsig_build_log``: the syncs of a project, what they rest on, and what became of it.
+
+The rows are written by the hooks of the dbt package (``macros/build_log.sql``) and folded by the views
+``statsig_invocations`` and ``statsig_node_runs``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from sync.core.graph import DbtState, Graph, Node, NodeRun, Proof, Relation
+from sync.spec.model import Exposure, labels_of
+
+INVOCATION_COLUMNS = (
+    "project_name",
+    "profile_name",
+    "target_name",
+    "invocation_id",
+    "command",
+    "package_version",
+    "logged_at",
+    "syncs",
+    "graph",
+    "ledgers",
+)
+RUN_COLUMNS = (
+    "unique_id",
+    "resource_type",
+    "name",
+    "status",
+    "invocation_id",
+    "command",
+    "started_at",
+    "completed_at",
+    "failures",
+    "relation_name",
+    "left_out_rows",
+    "tests",
+)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The last dbt command of a project with a profile and a target, which ended ``logged_at`` (UTC without a zone).
+
+    What it wrote of the project is decoded by ``read_state``, only where it is needed.
+    """
+
+    project_name: str
+    profile_name: str
+    target_name: str
+    invocation_id: str
+    command: str
+    package_version: str | None
+    logged_at: dt.datetime
+    syncs: str = field(repr=False)
+    graph: str = field(repr=False)
+    ledgers: str = field(repr=False)
+
+
+class _Sync(msgspec.Struct):
+    name: str
+    file: str
+    depends_on: list[str]
+    meta: Any
+    description: Any = None
+    tags: Any = None
+    owner_email: Any = None
+
+
+class _Node(msgspec.Struct):
+    name: str
+    resource_type: str
+    relation: str | None = None
+    materialized: str | None = None
+    parents: list[str] = []
+
+
+class _Test(msgspec.Struct):
+    name: str
+    on: list[str]
+    test: str | None = None
+    column: str | None = None
+
+
+class _Graph(msgspec.Struct):
+    nodes: dict[str, _Node] = {}
+    tests: dict[str, _Test] = {}
+
+
+class _Ledger(msgspec.Struct):
+    relation: str | None = None
+    materialized: str | None = None
+
+
+def read_state(invocation: Invocation, runs: Iterable[Sequence[Any]], known_syncs: Iterable[str]) -> DbtState:
+    """The project as the last command left it.
+
+    ``runs`` are rows with ``RUN_COLUMNS``; ``known_syncs`` are JSON lists. Raises ``msgspec.DecodeError`` for what dbt
+    did not write.
+    """
+    graph = msgspec.json.decode(invocation.graph, type=_Graph)
+    nodes = {unique_id: _node(unique_id, node) for unique_id, node in graph.nodes.items()}
+    nodes |= {unique_id: _test(unique_id, test) for unique_id, test in graph.tests.items()}
+    exposures = tuple(_exposure(sync) for sync in msgspec.json.decode(invocation.syncs, type=list[_Sync]))
+    ledgers = msgspec.json.decode(invocation.ledgers, type=dict[str, _Ledger])
+    known = (name for names in known_syncs for name in msgspec.json.decode(names, type=list[str]))
+    return DbtState(
+        graph=Graph(invocation.project_name, nodes, exposures),
+        proof=_proof(runs),
+        ledgers={name: Relation(one.relation, one.materialized) for name, one in ledgers.items()},
+        invocation_id=invocation.invocation_id,
+        package_version=invocation.package_version,
+        known_syncs=frozenset(known),
+        built_at=invocation.logged_at,
+    )
+
+
+def _node(unique_id: str, node: _Node) -> Node:
+    return Node(
+        unique_id=unique_id,
+        resource_type=node.resource_type,
+        name=node.name,
+        depends_on=tuple(node.parents),
+        relation=node.relation,
+        materialized=node.materialized,
+    )
+
+
+def _test(unique_id: str, test: _Test) -> Node:
+    return Node(
+        unique_id=unique_id,
+        resource_type="test",
+        name=test.name,
+        depends_on=tuple(test.on),
+        test_name=test.test,
+        test_column=test.column,
+    )
+
+
+def _exposure(sync: _Sync) -> Exposure:
+    labels = labels_of(sync.description, {"email": sync.owner_email}, sync.tags)
+    return Exposure(sync.name, sync.file, tuple(sync.depends_on), _with_own_keys(sync.meta), labels)
+
+
+def _with_own_keys(value: Any) -> Any:
+    """A value in which the mappings that JSON could not hold have their keys again."""
+    if not isinstance(value, dict):
+        return value
+    pairs = value.get("!pairs")
+    if isinstance(pairs, list):
+        return {key: _with_own_keys(inner) for key, inner in pairs}
+    return {key: _with_own_keys(inner) for key, inner in value.items()}
+
+
+def _proof(rows: Iterable[Sequence[Any]]) -> Proof:
+    runs = [_run(dict(zip(RUN_COLUMNS, row, strict=True))) for row in rows]
+    return Proof({run.unique_id: run for run in runs})
+
+
+def _run(row: dict[str, Any]) -> NodeRun:
+    tests = row.pop("tests")
+    relation = row.pop("relation_name")
+    decoded = msgspec.json.decode(tests, type=list[str]) if tests else []
+    return NodeRun(**row, relation=relation, tests=tuple(decoded))

@@ -1,0 +1,70 @@
+"""dbt's build log as the source of what dbt has done: it lies beside the data that it proves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sync.core import ledger
+from sync.core.clock import Clock
+from sync.core.graph import DbtState
+from sync.edges.artifacts import Arguments, read_command
+from sync.edges.warehouse import Session, Warehouse
+from sync.run.build_log import BuildLog, Wanted, find_build_log
+
+# The commands of dbt that the hooks write down.
+_LOGGED = frozenset({"build", "run", "test", "seed", "snapshot", "retry"})
+
+
+@dataclass(frozen=True)
+class LoggedSource:
+    """The build log of a project and target.
+
+    ``artifacts`` is where dbt puts those of the project, None where no project is at hand. ``usual`` is the profile and
+    the target that dbt takes where its command line names none; ``is_explicit`` says whether that of statsig-sync did.
+    """
+
+    warehouse: Warehouse
+    clock: Clock
+    wanted: Wanted
+    artifacts: Path | None
+    usual: Wanted
+    is_explicit: bool = field(kw_only=True)
+
+    def read(self) -> DbtState:
+        """What the build log says now. Raises ``ConfigError`` where there is none."""
+        with self.warehouse.reading() as session:
+            return self._log(session).state(session)
+
+    def _log(self, session: Session) -> BuildLog:
+        return find_build_log(session, self.wanted, ledger.naive_utc(self.clock.now()))
+
+    def doubt(self) -> str | None:
+        """Where dbt's last command in the project at hand is not in the build log that is opened here."""
+        found = read_command(self.artifacts / "run_results.json") if self.artifacts else None
+        if found is None or found[1].which not in _LOGGED:
+            return None
+        invocation_id, arguments = found
+        built = Wanted(arguments.profile or self.usual.profile, arguments.target or self.usual.target)
+        is_elsewhere = (built.profile, built.target) != (self.wanted.profile, self.wanted.target)
+        if is_elsewhere and self.is_explicit:
+            return None
+        with self.warehouse.reading() as session:
+            if self._log(session).has(invocation_id, session):
+                return None
+        return _elsewhere(arguments, built, self.wanted) if is_elsewhere else _not_logged(arguments, self.wanted)
+
+
+def _elsewhere(arguments: Arguments, built: Wanted, opened: Wanted) -> str:
+    return (
+        f"the last command of dbt here, dbt {arguments.which}, was with {built}, but this would send from {opened}. "
+        "Say which you mean with --target"
+    )
+
+
+def _not_logged(arguments: Arguments, opened: Wanted) -> str:
+    return (
+        f"the last command of dbt here, dbt {arguments.which}, is not in the build log of {opened}: it was with "
+        "another profile, target or warehouse, or the hooks of the dbt package statsig_sync did not run. Run dbt build "
+        "with this profile and target, and look for on-run-end in its output"
+    )
