@@ -1,7 +1,7 @@
 """How long the two commands of a schedule take where there is nothing to send.
 
-Runs the demo into a temporary folder, once, and then ``plan`` and a ``run`` without changes, each in a process
-of its own. Nothing listens at the address that they are given: whoever sends something fails.
+Runs the demo into a temporary folder and a sandbox, once, and then ``plan`` and a ``run`` without changes, each in a
+process of its own. They look each segment up; whoever sends something fails.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.demo import ROOT, environment
+from sync import sandbox
+from sync.sandbox.server import RunningSandbox
 
 GOAL_SECONDS = 1.5
-_NOBODY = "http://127.0.0.1:9"
 _BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
@@ -41,16 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         demo = Path(folder) / "demo"
         print("Building the demo's warehouse ...", flush=True)
-        subprocess.run(
-            [sys.executable, ROOT / "scripts" / "demo.py", "--folder", demo], stdout=subprocess.DEVNULL, check=True
-        )
-        # A machine that keeps no bytecode compiles everything at each start, which is another thing to measure.
-        variables = {**environment(demo, _NOBODY), "PYTHONDONTWRITEBYTECODE": ""}
-        for name in ("plan", "run"):
-            # The first one warms up: it writes the bytecode.
-            _measured(name, variables)
-            _report(name, [_measured(name, variables) for _ in range(times)])
+        with sandbox.running() as server:
+            command = [sys.executable, ROOT / "scripts" / "demo.py", "--folder", demo, "--url", server.url]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            sent = _sent(server)
+            # A machine that keeps no bytecode compiles everything at each start, which is another thing to measure.
+            variables = {**environment(demo, server.url), "PYTHONDONTWRITEBYTECODE": ""}
+            for name in ("plan", "run"):
+                # The first one warms up: it writes the bytecode.
+                _measured(name, variables)
+                _report(name, [_measured(name, variables) for _ in range(times)])
+            if _sent(server) != sent:
+                raise SystemExit("something was sent")
     return 0
+
+
+def _sent(server: RunningSandbox) -> int:
+    """Requests that change something."""
+    return len([one for one in server.state.journal.entries if one.method != "GET"])
 
 
 def _measured(name: str, variables: Mapping[str, str]) -> Measured:

@@ -29,8 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit code."""
     parser = argparse.ArgumentParser(description="A shop's raw data through dbt and statsig-sync into a stand-in.")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="an empty or new folder to write into")
-    folder = _prepared(parser.parse_args(arguments).folder)
+    parser.add_argument("--url", metavar="URL", help="a sandbox that runs already (default: one of the demo's own)")
+    options = parser.parse_args(arguments)
+    folder = _prepared(options.folder)
     shutil.copy(ROOT / "profiles.example.yml", folder / "profiles.yml")
+    if options.url:
+        return _demo(options.url, folder)
     sandbox = subprocess.Popen([BIN / "statsig-sandbox", "--port", "0", "--quiet"], stdout=subprocess.PIPE, text=True)
     try:
         return _demo(_address(sandbox), folder)

@@ -1,9 +1,44 @@
 with
 
-deliveries as (
+batch_log as (
+
+    select * from {{ ledger_rows(ref('statsig_batch_log')) }}
+
+),
+
+all_deliveries as (
 
     select * from {{ ledger_rows(ref('statsig_deliveries')) }}
     where operation in ('add', 'adopt', 'remove')
+
+),
+
+-- What was known of a list before it was forgotten counts no more.
+forgotten as (
+
+    select
+        project,
+        destination,
+        max(sequence) as sequence
+    from batch_log
+    where
+        operation = 'forget'
+        and state = 'accepted'
+    group by project, destination
+
+),
+
+deliveries as (
+
+    select all_deliveries.*
+    from all_deliveries
+    left join forgotten
+        on
+            all_deliveries.project = forgotten.project
+            and all_deliveries.destination = forgotten.destination
+    where
+        forgotten.sequence is null
+        or all_deliveries.sequence > forgotten.sequence
 
 ),
 

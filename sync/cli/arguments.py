@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _run(_command(commands, "run", "send what has changed since the last run"))
     _verify(_command(commands, "verify", "compare the lists in Statsig with what the ledgers say"))
     _resolve(_command(commands, "resolve", "settle events whose outcome is not known, as sent or as unsent"))
+    _retire(_command(commands, "retire", "end a list that no sync writes any more"))
     _prune(_command(commands, "prune", "delete old lines of the ledgers that nothing depends on"))
     return root
 
@@ -230,8 +231,13 @@ def _verify(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _dry_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing anywhere")
+
+
 def _resolve(command: argparse.ArgumentParser) -> None:
     _lease(command)
+    _dry_run(command)
     command.add_argument("name", metavar="NAME", help="the event sync: an exposure's name")
     command.add_argument(
         "--as",
@@ -243,9 +249,39 @@ def _resolve(command: argparse.ArgumentParser) -> None:
     _names(command, "--batch", "only these batches of statsig_unsettled (default: all)", metavar="ID")
 
 
+def _retire(command: argparse.ArgumentParser) -> None:
+    _patience(command)
+    _lease(command)
+    _dry_run(command)
+    command.add_argument("name", metavar="NAME", help="the segment's id, or the name of the sync that wrote it")
+    how = command.add_mutually_exclusive_group(required=True)
+    how.add_argument(
+        "--empty",
+        dest="how",
+        action="store_const",
+        const="empty",
+        help="take out of the list whom the ledgers know in it",
+    )
+    how.add_argument(
+        "--archive",
+        dest="how",
+        action="store_const",
+        const="archive",
+        help="archive the segment in Statsig, and forget it",
+    )
+    how.add_argument(
+        "--forget",
+        dest="how",
+        action="store_const",
+        const="forget",
+        help="leave the list as it is, and forget in the ledgers what was known of it",
+    )
+
+
 def _prune(command: argparse.ArgumentParser) -> None:
     _gate(command)
     _lease(command)
+    _dry_run(command)
     command.add_argument(
         "--older-than", required=True, type=_days, metavar="DAYS", help="delete lines older than this, such as 180d"
     )
@@ -282,8 +318,12 @@ def _duration(text: str) -> dt.timedelta:
 
 
 def _days(text: str) -> dt.timedelta:
-    """A number of days, with or without a d."""
+    """A number of days, 1 or more, with or without a d."""
     number = text.removesuffix("d")
     if not number.isascii() or not number.isdigit() or len(number) > 5:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of days, such as 180d")
+    if not int(number):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' would leave nothing; write 1d or more, and longer than a row may take to come back"
+        )
     return dt.timedelta(days=int(number))

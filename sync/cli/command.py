@@ -11,7 +11,6 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sync.cli.arguments import parse
@@ -112,14 +111,17 @@ def _print_json(options: argparse.Namespace, code: int, more: dict[str, Any]) ->
 def _check(options: argparse.Namespace) -> int:
     from sync.run.check import check  # noqa: PLC0415
 
-    checked = check(_world(options), _request(options), _patience(options))
+    found = check(_world(options), _request(options), _patience(options))
     if options.json:
-        syncs = [{"sync": one.sync.name, "model": one.sync.model, "note": one.note} for one in checked]
-        _print_json(options, 0, {"syncs": syncs})
+        syncs = [{"sync": one.sync.name, "model": one.sync.model, "note": one.note} for one in found.syncs]
+        orphans = [one.summary for one in found.orphans]
+        _print_json(options, 0, {"syncs": syncs, "warnings": list(found.warnings), "orphans": orphans})
     else:
-        for one in checked:
+        for one in found.syncs:
             print(f"ok  {one.sync.name}: {one.note}")
-        print(f"{len(checked)} sync(s) checked. No data was sent.")
+        for warning in found.warnings:
+            print(f"warning: {warning}")
+        print(f"{len(found.syncs)} sync(s) checked. No data was sent.")
     return 0
 
 
@@ -161,8 +163,7 @@ def _verify(options: argparse.Namespace) -> int:
     code = printing.verified_exit_code(found)
     errors = printing.verified_errors(found)
     if options.json:
-        segments = [asdict(one) for one in found.segments]
-        _print_json(options, code, {"segments": segments, "notes": list(found.notes), "errors": errors})
+        _print_json(options, code, {**printing.verified_summary(found), "errors": errors})
     else:
         printing.print_verified(found)
         # So that the errors come last also where both streams go to one place.
@@ -172,30 +173,43 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _resolve(options: argparse.Namespace) -> int:
+    from sync.cli import endings  # noqa: PLC0415
     from sync.run.resolve import Verdict, resolve  # noqa: PLC0415
 
-    verdict = Verdict(options.name, options.settled_as, options.batch)
+    verdict = Verdict(options.name, options.settled_as, options.batch, options.dry_run)
     resolved = resolve(_world(options), verdict, _holder(), _term(options))
-    events = sum(resolved.batches.values())
     if options.json:
-        _print_json(options, 0, asdict(resolved))
+        _print_json(options, 0, endings.resolved_summary(resolved, options.dry_run))
     else:
-        count = len(resolved.batches)
-        print(f"{resolved.sync_name}: {count} batch(es), {events:,} event(s) settled as {resolved.settled_as}")
+        endings.print_resolved(resolved, options.dry_run)
     return 0
 
 
+def _retire(options: argparse.Namespace) -> int:
+    from sync.cli import endings  # noqa: PLC0415
+    from sync.run.retire import Retirement, retire  # noqa: PLC0415
+
+    stop = _Stop()
+    wanted = Retirement(options.name, options.how, options.dry_run)
+    retired = retire(_world(options, stop), wanted, _manner(options, stop))
+    code = 0 if retired.result is None or retired.result.is_delivered else 1
+    if options.json:
+        _print_json(options, code, endings.retired_summary(retired, options.dry_run))
+    else:
+        endings.print_retired(retired, options.dry_run)
+    return code
+
+
 def _prune(options: argparse.Namespace) -> int:
+    from sync.cli import endings  # noqa: PLC0415
     from sync.run.prune import PruneRequest, prune  # noqa: PLC0415
 
-    pruned = prune(_world(options), PruneRequest(options.older_than, options.gate), _holder(), _term(options))
+    request = PruneRequest(options.older_than, options.gate, options.dry_run)
+    pruned = prune(_world(options), request, _holder(), _term(options))
     if options.json:
-        _print_json(options, 0, {"deleted": dict(pruned.deleted), "warnings": list(pruned.warnings)})
+        _print_json(options, 0, endings.pruned_summary(pruned, options.dry_run))
     else:
-        for warning in pruned.warnings:
-            print(f"warning: {warning}")
-        for name, count in pruned.deleted.items():
-            print(f"{name}: {count:,} line(s) deleted")
+        endings.print_pruned(pruned, options.dry_run)
     return 0
 
 
@@ -205,6 +219,7 @@ _COMMANDS = {
     "run": _run,
     "verify": _verify,
     "resolve": _resolve,
+    "retire": _retire,
     "prune": _prune,
 }
 

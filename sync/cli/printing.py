@@ -21,6 +21,8 @@ def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
     """The exit code of a run that was carried out."""
     if len(report.results) < len(report.plan.syncs) or not all(result.is_delivered for result in report.results):
         return 1
+    if any(result.waiting for result in report.results):
+        return 1
     if fail_on_rejects and any(result.rows_rejected for result in report.results):
         return 1
     return 3 if report.plan.refusals else 0
@@ -36,6 +38,16 @@ def verified_exit_code(found: Verification) -> int:
 def verified_errors(found: Verification) -> list[str]:
     """What kept segments from being compared or repaired."""
     return [*found.errors, *(f"{refusal.sync_name}: {refusal.message}" for refusal in found.refusals)]
+
+
+def verified_summary(found: Verification) -> dict[str, Any]:
+    """What ``verify`` found, as data that JSON can hold."""
+    return {
+        "segments": [asdict(one) for one in found.segments],
+        "notes": list(found.notes),
+        "warnings": list(found.warnings),
+        "orphans": [one.summary for one in found.orphans],
+    }
 
 
 def report_summary(report: RunReport) -> dict[str, Any]:
@@ -84,7 +96,7 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
     if isinstance(plan, SegmentPlan):
         found = len(plan.facts.adopted) if plan.facts.adopted is not None else 0
         lines = [
-            *(["not in Statsig yet; run creates it"] if plan.facts.is_missing else []),
+            *([_to_be_made(plan)] if plan.facts.is_missing else []),
             *([f"{found:,} ids found in Statsig, adopted as the baseline"] if found else []),
             _member_line(plan),
             *_samples("remove", plan.change.removes, plan.removes_of_others, "not known as members"),
@@ -108,6 +120,10 @@ def _member_line(plan: SegmentPlan) -> str:
         f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, {doubts}"
         f"{plan.members_after:,} afterwards"
     )
+
+
+def _to_be_made(plan: SegmentPlan) -> str:
+    return "gone from Statsig; run makes it again" if plan.facts.is_gone else "not in Statsig yet; run creates it"
 
 
 def _samples(operation: str, ids: pl.Series, odd: int, oddity: str) -> list[str]:
@@ -137,7 +153,7 @@ def print_report(report: RunReport) -> None:
     for refusal in report.plan.refusals:
         print(f"refused: {refusal.sync_name}: {refusal.message}")
     for plan, result in zip(report.plan.syncs, report.results, strict=False):
-        print(_result_line(result))
+        print(result_line(result))
         for line in _reject_lines(_rejected(plan)):
             print(f"  {line}")
     if len(report.results) < len(report.plan.syncs):
@@ -145,13 +161,14 @@ def print_report(report: RunReport) -> None:
     print(f"run {report.run_id}; see statsig_sync_runs, statsig_batches and statsig_reject_log in the warehouse")
 
 
-def _result_line(result: SyncResult) -> str:
+def result_line(result: SyncResult) -> str:
+    """How a sync ended, in one line."""
     counts = [
         f"{count:,} {word}"
         for count, word in (
             (result.rejected, "refused by Statsig"),
             (result.unsent, "not sent"),
-            (result.unknown, "in doubt"),
+            (max(result.unknown, result.waiting), "in doubt"),
         )
         if count
     ]
@@ -168,9 +185,11 @@ def print_verified(found: Verification) -> None:
         if one.samples:
             print(f"  such as {printable(', '.join(one.samples))}; all of them are in statsig_drift_log")
         if one.repair is not None:
-            print(f"  repair: {_result_line(one.repair)}")
+            print(f"  repair: {result_line(one.repair)}")
     for note in found.notes:
         print(f"note: {note}")
+    for warning in found.warnings:
+        print(f"warning: {warning}")
     # Counts do not tell what a repair would do.
     if names := [one.sync_name for one in found.unrepaired if one.missing is not None]:
         print(f"A run does not mend this; statsig-sync verify --repair --select {' '.join(names)} does.")

@@ -13,22 +13,39 @@ from sync.spec.statsig import ID_LIST_INLINE_LIMIT
 
 def removal_problem(plan: SegmentPlan) -> str | None:
     """Why this mirror is refused; None where it may go on, or is not a mirror."""
-    config, removes, members = plan.facts.config, len(plan.change.removes), plan.members_before
+    config, removes = plan.facts.config, plan.leavers
     if config.mode != "mirror" or not removes:
         return None
     if not len(plan.facts.audience):
-        if config.guard.allow_empty:
-            return None
-        found = f"the audience is empty and the segment has {members:,} members, so the mirror would empty it."
-        return f"{found} {_advice(plan, 'allow_empty: true')}"
-    share = 100 * removes / max(members, removes)
+        return None if config.guard.allow_empty else f"{_emptied(plan)} {_advice(plan, 'allow_empty: true')}"
+    share = 100 * removes / max(plan.members_before, removes)
     if removes > config.guard.max_removals and share > config.guard.max_removals_percent:
-        return (
-            f"the mirror would remove {removes:,} of {members:,} members ({share:.0f} %); the guard allows up to "
-            f"{config.guard.max_removals:,}, or up to {config.guard.max_removals_percent:g} %. "
-            f"{_advice(plan, 'max_removals: ..., max_removals_percent: ...')}"
-        )
+        return _reduced(plan, share)
     return None
+
+
+def _emptied(plan: SegmentPlan) -> str:
+    members = plan.members_before
+    if plan.facts.is_gone:
+        return (
+            f"segment '{plan.sync.destination}' is gone from Statsig, and the audience is empty, so the mirror would "
+            f"make it again without its {members:,} members."
+        )
+    return f"the audience is empty and the segment has {members:,} members, so the mirror would empty it."
+
+
+def _reduced(plan: SegmentPlan, share: float) -> str:
+    guard, removes, members = plan.facts.config.guard, plan.leavers, plan.members_before
+    allowed = (
+        f"the guard allows up to {guard.max_removals:,}, or up to {guard.max_removals_percent:g} %. "
+        f"{_advice(plan, 'max_removals: ..., max_removals_percent: ...')}"
+    )
+    if plan.facts.is_gone:
+        return (
+            f"segment '{plan.sync.destination}' is gone from Statsig, and the mirror would make it again without "
+            f"{removes:,} of {members:,} members ({share:.0f} %); {allowed}"
+        )
+    return f"the mirror would remove {removes:,} of {members:,} members ({share:.0f} %); {allowed}"
 
 
 def _advice(plan: SegmentPlan, setting: str) -> str:

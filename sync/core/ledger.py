@@ -139,7 +139,7 @@ class RunIdentity:
 class Batch:
     """A request to be: its keys, the hashes of their rows (events only), and its size.
 
-    ``operation`` is add, remove, log, adopt or skip; ``sequence`` orders the batches of one destination.
+    ``operation`` is add, remove, log, adopt, skip or forget; ``sequence`` orders the batches of one destination.
     """
 
     batch_id: str

@@ -11,6 +11,7 @@ import polars as pl
 
 from sync.core import limits, trims
 from sync.core.events import RejectedRow
+from sync.core.orphans import KnownList
 from sync.core.segments import IN, UNCERTAIN, Change, diff
 from sync.spec.durations import spoken
 from sync.spec.limits import Limits
@@ -33,8 +34,9 @@ class SegmentFacts:
     ``membership`` the ids that the ledgers know, as ``sync.core.segments.MEMBERSHIP``. Where the ledgers
     know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
-    that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it.
-    ``rows_read`` counts the model's rows; None where the change does not come from the model.
+    that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it:
+    one that the ledgers know ``is_gone``, and ``membership`` is then who was in it. ``rows_read`` counts the model's
+    rows; None where the change does not come from the model.
     """
 
     sync: Sync
@@ -54,6 +56,11 @@ class SegmentFacts:
     def members(self) -> int:
         """The members that the ledgers are sure of."""
         return self.membership.filter(pl.col("status") == IN).height
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the ledgers know the segment, and Statsig has it no more."""
+        return self.is_missing and self.is_known
 
     @property
     def known_members(self) -> int | None:
@@ -93,9 +100,8 @@ class SegmentPlan:
     @property
     def members_after(self) -> int:
         """The members when all of this is delivered."""
-        removed = len(self.change.removes) - self.removes_of_others
         added = len(self.change.adds) - self.adds_in_doubt
-        return self.members_before + self.members_in_doubt - removed + added
+        return len(self._present) - self._known(self.change.removes) + added
 
     @property
     def removes_of_others(self) -> int:
@@ -109,8 +115,20 @@ class SegmentPlan:
 
     def _known(self, ids: pl.Series) -> int:
         """How many of these the ledgers know as members, or as what may be one."""
-        known = self.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
-        return int(ids.is_in(known.implode()).sum()) if len(known) and len(ids) else 0
+        return int(ids.is_in(self._present.implode()).sum()) if len(self._present) and len(ids) else 0
+
+    @property
+    def _present(self) -> pl.Series:
+        """The ids that are in the list, or may be, as far as the ledgers know."""
+        return _in_the_list(self.facts).filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
+
+    @property
+    def leavers(self) -> int:
+        """The ids that the segment would lose: those to remove, or the members that one made again would lack."""
+        if not self.facts.is_gone:
+            return len(self.change.removes)
+        members = self.facts.membership.filter(pl.col("status") == IN)
+        return members.join(pl.DataFrame({"id": self.change.adds}), on="id", how="anti").height
 
     @property
     def rows_rejected(self) -> int:
@@ -167,14 +185,26 @@ class KeySource:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """Events of earlier runs of which nobody knows whether they arrived.
+
+    ``waiting`` counts those that the run does not send again, so that they wait for a person's word: because the sync
+    holds them, or because their rows have left the model.
+    """
+
+    unsettled: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
 class EventPlan:
     """The events of one event sync, which wait in the spool.
 
     ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
     reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
     ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
-    Statsig refused before, and that wait for --retry-rejected; ``in_doubt`` counts events that wait for a person's
-    word, because nobody knows whether they arrived and the sync does not send them again. ``keys_from`` says what
+    Statsig refused before, and that wait for --retry-rejected; ``doubts`` counts the events of earlier runs
+    that are in doubt. ``keys_from`` says what
     the keys mean, and ``keys_were_from`` what those meant that the last run has sent; None where there was none.
     ``trimmed`` counts events of which Statsig may trim a part, by kind (``sync.core.trims``).
     """
@@ -193,7 +223,7 @@ class EventPlan:
     samples: tuple[str, ...]
     last_sequence: int
     held_back: int = 0
-    in_doubt: int = 0
+    doubts: Doubts = field(default_factory=Doubts)
     overrides: str | None = None
     trimmed: Mapping[str, int] = field(default_factory=dict)
 
@@ -257,6 +287,7 @@ class BuiltWhen:
 class Plan:
     """The plans of all selected syncs, what refuses them, and what is worth saying.
 
+    ``orphans`` are the lists that no sync of the project writes any more; ``warnings`` tell of them.
     ``built`` says, by the sync's name, when what is sent was built.
     ``limits`` holds the rate limits of Statsig projects that have others than Statsig's own, by the ledgers' name.
     """
@@ -265,6 +296,7 @@ class Plan:
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    orphans: tuple[KnownList, ...] = ()
     built: Mapping[str, BuiltWhen] = field(default_factory=dict)
     limits: Mapping[str, Limits] = field(default_factory=dict)
 
@@ -291,14 +323,28 @@ class Plan:
 def plan_segment(facts: SegmentFacts) -> SegmentPlan:
     """The change that brings the segment to its audience.
 
-    Ids that Statsig refused before are neither added nor removed.
+    Ids that Statsig refused before are neither added nor removed. A segment that is gone is filled from nothing; where
+    the mode is ``add``, with all whom the ledgers know in it too.
     """
-    change = diff(facts.config.mode, facts.audience, facts.membership)
+    change = diff(facts.config.mode, _wanted(facts), _in_the_list(facts))
     if not len(facts.refused):
         return SegmentPlan(facts, change)
     held_back = facts.refused.implode()
     kept = [ids.filter(~ids.is_in(held_back)) for ids in (change.removes, change.adds)]
     return SegmentPlan(facts, Change(*kept))
+
+
+def _in_the_list(facts: SegmentFacts) -> pl.DataFrame:
+    """The membership to start from."""
+    return facts.membership.clear() if facts.is_gone else facts.membership
+
+
+def _wanted(facts: SegmentFacts) -> pl.Series:
+    """The ids that the segment is to have, or to lose, as its mode goes."""
+    if not facts.is_gone or facts.config.mode != "add":
+        return facts.audience
+    put_in = (pl.col("status") == IN) | ((pl.col("status") == UNCERTAIN) & (pl.col("doubt") == "add"))
+    return pl.concat([facts.audience, facts.membership.filter(put_in)["id"]]).unique(maintain_order=True)
 
 
 def refused_note(plan: SyncPlan) -> str | None:
@@ -319,13 +365,18 @@ def trim_warning(plan: SyncPlan) -> str | None:
 
 def doubt_warning(plan: SyncPlan) -> str | None:
     """What to say of events that wait for a person's word; None where there are none."""
-    if not isinstance(plan, EventPlan) or not plan.in_doubt:
+    if not isinstance(plan, EventPlan) or not plan.doubts.waiting:
         return None
+    why = "their rows have left the model" if plan.may_resend else "on_unknown is hold"
     return (
-        f"{plan.sync.name}: {plan.in_doubt:,} event(s) of earlier runs are in doubt and are not sent again, because "
-        "on_unknown is hold; see statsig_unsettled. Settle them with: statsig-sync resolve "
-        f"{plan.sync.name} --as sent, or --as unsent."
+        f"{plan.sync.name}: {plan.doubts.waiting:,} event(s) of earlier runs are in doubt and are not sent again, "
+        f"because {why}; see statsig_unsettled. {settle_advice(plan)}"
     )
+
+
+def settle_advice(plan: EventPlan) -> str:
+    """What a person does about events in doubt."""
+    return f"Settle them with: statsig-sync resolve {plan.sync.name} --as sent, or --as unsent."
 
 
 def size_warnings(plan: SegmentPlan) -> list[str]:
@@ -380,6 +431,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "refusals": [{"sync": refusal.sync_name, "message": refusal.message} for refusal in plan.refusals],
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
+        "orphans": [one.summary for one in plan.orphans],
         "seconds_by_rate_limit": plan.seconds,
     }
 
@@ -407,6 +459,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "removes": len(plan.change.removes),
         "removes_of_others": plan.removes_of_others,
         "creates_segment": plan.facts.is_missing,
+        "is_gone": plan.facts.is_gone,
         "adopted": plan.settles,
         "members_before": plan.members_before,
         "members_after": plan.members_after,
@@ -435,7 +488,7 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "rejected": _by_reason(plan.rejected_rows),
         "held_back": plan.held_back,
         "trimmed": dict(plan.trimmed),
-        "in_doubt": plan.in_doubt,
+        "in_doubt": plan.doubts.waiting,
         "samples": list(plan.samples),
     }
 

@@ -59,14 +59,37 @@ def key_refused(status: int) -> str:
     )
 
 
+def disabled(config: SegmentConfig) -> str:
+    """What to know of a segment that is switched off ("isEnabled" in the Console API reference)."""
+    return (
+        f"segment '{config.segment_id}' is disabled in Statsig, so nobody is matched by it, whoever is in the list. "
+        "Enable it in the console."
+    )
+
+
+def archived(config: SegmentConfig) -> str:
+    """What to do about a segment that someone has archived."""
+    return (
+        f"segment '{config.segment_id}' is archived in Statsig. Unarchive it in the console, name another segment as "
+        "segment_id, or take the exposure out."
+    )
+
+
 def vanished(config: SegmentConfig, members: int) -> str:
     """What to do about a segment that the ledgers know and Statsig does not."""
+    gone = f"segment '{config.segment_id}' is gone from Statsig, but the ledgers know {members:,} members."
+    if config.create_if_missing:
+        return f"{gone} {_MADE_AGAIN[config.mode]}"
     is_filled_by_others = config.mode == "remove"
     fill = "whoever fills it does it again" if is_filled_by_others else "fill it with: statsig-sync verify --repair"
-    return (
-        f"segment '{config.segment_id}' is gone from Statsig, but the ledgers know {members:,} members. Make it again "
-        f"in the console, as an ID list of {config.statsig_id_type}; {fill}."
-    )
+    return f"{gone} Make it again in the console, as an ID list of {config.statsig_id_type}; {fill}."
+
+
+_MADE_AGAIN = {
+    "mirror": "run makes it again, and fills it with the audience.",
+    "add": "run makes it again, and fills it with these and the audience.",
+    "remove": "run makes it again, without members; whoever fills it does it again.",
+}
 
 
 def unknown(config: SegmentConfig, count: int) -> str:

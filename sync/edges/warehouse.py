@@ -80,6 +80,13 @@ class Warehouse:
             session.commit()
 
     @contextlib.contextmanager
+    def rehearsing(self) -> Iterator[Session]:
+        """A session as of ``writing``, of which nothing stands afterwards. Raises as ``writing`` does."""
+        with self._open(read_only=False) as session:
+            session.begin()
+            yield session
+
+    @contextlib.contextmanager
     def _open(self, read_only: bool) -> Iterator[Session]:
         connection = self._connect(read_only)
         try:

@@ -9,20 +9,16 @@ import polars as pl
 from sync.core.clock import Clock
 from sync.core.plan import SegmentFacts
 from sync.core.segments import members
-from sync.errors import ConfigError
-from sync.run.consoles import Consoles, look_up_segment
+from sync.run.consoles import Consoles, LookedUp
 from sync.run.members import read_members
 
 
-def adopt(facts: SegmentFacts, consoles: Consoles, clock: Clock) -> SegmentFacts:
+def adopt(facts: SegmentFacts, looked_up: LookedUp, consoles: Consoles, clock: Clock) -> SegmentFacts:
     """The facts of a segment that the ledgers do not know, with the members that Statsig has as members.
 
-    A mirror is exact from its first run on only when it knows who is in the list. Raises ``ConfigError``
-    where the segment is not what the sync says, ``DeliveryError`` where the list cannot be read whole.
+    A mirror is exact from its first run on only when it knows who is in the list. Raises ``DeliveryError`` where the
+    list cannot be read whole.
     """
-    looked_up = look_up_segment(facts.sync, facts.config, consoles)
-    if looked_up.fault:
-        raise ConfigError([looked_up.fault])
     if looked_up.is_missing:
         return replace(facts, adopted=pl.Series("id", [], pl.String), is_missing=True)
     found = read_members(facts.sync, consoles, clock)

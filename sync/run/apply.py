@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.events import Event, RejectedRow, request_body
-from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, settle_advice
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, DeliveryError, Fault
+from sync.edges.warehouse import Session
+from sync.errors import DeliveryError
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.deliver import Ending, Parcel, Route, deliver
+from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.world import World
@@ -56,7 +58,8 @@ Missing = tuple[str, str]
 class SyncResult:
     """What became of a sync's keys. ``state`` is finished, failed or aborted, as in the run ledger.
 
-    ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted.
+    ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted; ``waiting``
+    events of earlier runs that are still in doubt.
     """
 
     sync_name: str
@@ -69,6 +72,7 @@ class SyncResult:
     requests: int
     rows_rejected: int
     message: str | None
+    waiting: int = 0
 
     @property
     def is_delivered(self) -> bool:
@@ -78,7 +82,10 @@ class SyncResult:
 
 @dataclass(frozen=True)
 class Applier:
-    """What all syncs of a run share: the lease, the spool, the Console clients, patience, and the batches' numbers."""
+    """What all syncs of a run share: the lease, the spool, the Console clients, patience, and the batches' numbers.
+
+    ``remark`` is what the run ledger says of a sync of which there is nothing else to say.
+    """
 
     world: World
     lease: Lease
@@ -86,25 +93,15 @@ class Applier:
     consoles: Consoles
     patience: Patience
     sequences: Sequences = field(default_factory=Sequences)
+    remark: str | None = None
 
-    def look_up_and_apply(
-        self, plan: Plan, should_stop: Callable[[], bool], observer: Observer
-    ) -> tuple[SyncResult, ...]:
-        """Executes the plan. Segments are looked up before anything is sent.
-
-        Raises ``ConfigError`` where a segment is not what its sync says, ``DeliveryError`` where Statsig
-        cannot be asked; then nothing was sent.
-        """
-        return self.apply(plan, _look_up(plan, self.consoles), should_stop, observer)
-
-    def apply(
-        self, plan: Plan, to_make: Collection[Missing], should_stop: Callable[[], bool], observer: Observer
-    ) -> tuple[SyncResult, ...]:
-        """Executes the plan, whose segments were looked up, and makes those that are missing."""
-        missing = set(to_make)
+    def apply(self, plan: Plan, should_stop: Callable[[], bool], observer: Observer) -> tuple[SyncResult, ...]:
+        """Executes the plan, and makes the segments that it knows to be missing."""
+        missing = {_segment(one) for one in plan.syncs if isinstance(one, SegmentPlan) and one.facts.is_missing}
         results = self._end_idle([one for one in plan.syncs if is_idle(one)])
         # All begin before the first sends: what was found in a list comes before what is changed there.
-        journals = [self._begin(one) for one in plan.syncs if one.sync.name not in results]
+        forgotten: set[Missing] = set()
+        journals = [self._begin(one, forgotten) for one in plan.syncs if one.sync.name not in results]
         for journal in journals:
             if should_stop():
                 break
@@ -120,15 +117,31 @@ class Applier:
             return {}
         journals = [Journal(self.world, self.lease, plan, self.sequences) for plan in plans]
         with self.world.warehouse.writing() as session:
-            for journal in journals:
-                journal.end(session, "finished", None)
-        return {journal.run.sync_name: _result(journal, "finished", None) for journal in journals}
+            results = [self._end(session, journal, ("finished", None)) for journal in journals]
+        return {result.sync_name: result for result in results}
 
-    def _begin(self, plan: SyncPlan) -> Journal:
-        """The journal of a sync, with what it has to write down before it sends."""
+    def _end(self, session: Session, journal: Journal, conclusion: tuple[str, str | None]) -> SyncResult:
+        """Writes how a sync has ended: its last state, why it is not finished, and what waits for a person."""
+        plan, (state, message) = journal.plan, conclusion
+        waiting = 0
+        if isinstance(plan, EventPlan) and plan.doubts.unsettled:
+            waiting = unsettled_events(self.world, plan.project, plan.sync, session)
+            if waiting:
+                left = f"{waiting:,} event(s) are still in doubt; see statsig_unsettled. {settle_advice(plan)}"
+                message = f"{message} {left}" if message else left
+        journal.end(session, state, message or self.remark)
+        return _result(journal, state, message, waiting)
+
+    def _begin(self, plan: SyncPlan, forgotten: set[Missing]) -> Journal:
+        """The journal of a sync, with what it has to write down before it sends.
+
+        What the ledgers knew of a segment that is gone is forgotten once, also where two syncs share it.
+        """
         journal = Journal(self.world, self.lease, plan, self.sequences)
         if isinstance(plan, SegmentPlan):
-            journal.start([list(plan.facts.rejects)], _found(plan, journal))
+            is_gone = plan.facts.is_gone and _segment(plan) not in forgotten
+            forgotten.update([_segment(plan)] if is_gone else [])
+            journal.start([list(plan.facts.rejects)], (_started_over if is_gone else _found)(plan, journal))
         else:
             journal.start(
                 (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
@@ -142,10 +155,9 @@ class Applier:
             ending = self._apply_segment(plan, journal, missing, manner)
         else:
             ending = self._apply_events(plan, journal, manner)
-        state, message = self._conclusion(journal, ending, is_stopped=manner[0]())
+        conclusion = self._conclusion(journal, ending, is_stopped=manner[0]())
         with self.world.warehouse.writing() as session:
-            journal.end(session, state, message)
-        return _result(journal, state, message)
+            return self._end(session, journal, conclusion)
 
     def _apply_segment(
         self, plan: SegmentPlan, journal: Journal, missing: set[Missing], manner: Manner
@@ -223,13 +235,19 @@ class Applier:
             found = endpoint(journal.plan.sync, self.world.environment)
             return "failed", preflight.explain(ending.outcome, found.key_variable, found.url)
         if journal.tally.unknown:
-            return "failed", "the outcome of some requests is not known; see statsig_unsettled."
+            return "failed", _unknown(journal.plan)
         if journal.tally.rejected:
             return "finished", "Statsig refused some rows; see statsig_reject_log."
         return "finished", journal.remark
 
 
-def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
+def _unknown(plan: SyncPlan) -> str:
+    is_held = isinstance(plan, EventPlan) and not plan.may_resend and not plan.doubts.unsettled
+    advice = f" {settle_advice(plan)}" if isinstance(plan, EventPlan) and is_held else ""
+    return f"the outcome of some requests is not known; see statsig_unsettled.{advice}"
+
+
+def _result(journal: Journal, state: str, message: str | None, waiting: int) -> SyncResult:
     tally, plan = journal.tally, journal.plan
     return SyncResult(
         journal.run.sync_name,
@@ -242,6 +260,7 @@ def _result(journal: Journal, state: str, message: str | None) -> SyncResult:
         tally.requests,
         plan.rows_rejected,
         message,
+        waiting,
     )
 
 
@@ -250,6 +269,18 @@ def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
     for ids in segments.slices(plan.facts.adopted, MAX_IDS_PER_REQUEST) if plan.facts.adopted is not None else ():
         batch = journal.batch("adopt", ids.to_list(), None, None)
         yield batch, Outcome(State.ACCEPTED, None, "found in Statsig")
+
+
+def _started_over(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
+    """What is known of a segment that is gone: nothing more but who is to be in it.
+
+    They stand as in doubt until the requests that put them in are settled. So a run that dies before it has made or
+    filled the segment leaves a list that the next run fills, and a guard that knows who is to be there.
+    """
+    yield journal.batch("forget", [], None, None), Outcome(State.ACCEPTED, None, "the segment was gone from Statsig")
+    for ids in segments.slices(plan.change.adds, MAX_IDS_PER_REQUEST):
+        batch = journal.batch("add", ids.to_list(), None, None)
+        yield batch, Outcome(State.UNKNOWN, None, "the segment is made again, and may not be filled yet", attempts=0)
 
 
 def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Ending | None:
@@ -270,24 +301,6 @@ def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Endin
 
 def _segment(plan: SegmentPlan) -> Missing:
     return plan.facts.project, plan.facts.config.segment_id
-
-
-def _look_up(plan: Plan, consoles: Consoles) -> frozenset[Missing]:
-    """Looks up the segments that will change; returns those that have to be made."""
-    faults: list[Fault] = []
-    missing: set[Missing] = set()
-    for one in plan.syncs:
-        if not isinstance(one, SegmentPlan) or not (one.keys or one.facts.is_missing):
-            continue
-        looked_up = look_up_segment(one.sync, one.facts.config, consoles)
-        fault = looked_up.fault_of(one.sync, one.facts.config, one.facts.known_members)
-        if fault and fault not in faults:
-            faults.append(fault)
-        if looked_up.is_missing:
-            missing.add(_segment(one))
-    if faults:
-        raise ConfigError(faults)
-    return frozenset(missing)
 
 
 def _id_parcels(plan: SegmentPlan) -> Iterator[Parcel]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sync.core.delivery import Patience
 from sync.core.mapping import ignored_columns_note
+from sync.core.orphans import KnownList, orphan_warning
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.environments import check_environments
 from sync.run.gather import known_members
-from sync.run.prepare import Request, configured, with_relation_faults
+from sync.run.lists import find_orphans, members_by_list
+from sync.run.prepare import Configured, Request, configured, with_relation_faults
 from sync.run.world import World
 from sync.spec.model import SegmentConfig, Sync
 
@@ -25,7 +27,16 @@ class Checked:
     note: str
 
 
-def check(world: World, request: Request, patience: Patience) -> tuple[Checked, ...]:
+@dataclass(frozen=True)
+class CheckReport:
+    """The syncs that passed, what is worth a warning, and the lists that no sync of the project writes any more."""
+
+    syncs: tuple[Checked, ...]
+    warnings: tuple[str, ...]
+    orphans: tuple[KnownList, ...]
+
+
+def check(world: World, request: Request, patience: Patience) -> CheckReport:
     """Checks the configuration, the keys, the models' columns, and the segments in Statsig.
 
     Raises ``ConfigError`` with every fault that can be found without the network, then with every fault
@@ -35,30 +46,43 @@ def check(world: World, request: Request, patience: Patience) -> tuple[Checked, 
     if faults := with_relation_faults(world, found):
         raise ConfigError(faults)
     with ExitStack() as stack:
-        return _check_segments(found.syncs, Consoles(world, patience, stack), world)
+        consoles = Consoles(world, patience, stack)
+        environments = check_environments(found.syncs, consoles)
+        checks = _Checks(world, consoles, dict.fromkeys(environments.faults))
+        checked = tuple(checks.of(sync) for sync in found.syncs)
+    if checks.faults:
+        raise ConfigError(list(checks.faults))
+    orphans = _orphans(world, found)
+    return CheckReport(checked, (*environments.warnings, *checks.warnings, *map(orphan_warning, orphans)), orphans)
 
 
-def _check_segments(syncs: tuple[Sync, ...], consoles: Consoles, world: World) -> tuple[Checked, ...]:
-    environments = check_environments(syncs, consoles)
-    faults: list[Fault] = list(environments.faults)
-    checked: list[Checked] = []
-    for sync in syncs:
+@dataclass
+class _Checks:
+    """Looks at sync after sync, and keeps what is wrong, or worth a warning."""
+
+    world: World
+    consoles: Consoles
+    faults: dict[Fault, None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def of(self, sync: Sync) -> Checked:
+        """What there is to say of a sync, where nothing is wrong with it."""
         if not isinstance(sync.config, SegmentConfig):
-            found = endpoint(sync, world.environment)
-            unchecked = "".join(f" (warning: {reason})" for name, reason in environments.unchecked if name == sync.name)
-            checked.append(Checked(sync, f"events to {found.url}, key in {found.key_variable}{unchecked}"))
-            continue
-        looked_up = look_up_segment(sync, sync.config, consoles)
-        fault = looked_up.fault_of(sync, sync.config, _known_members(world, sync) if looked_up.is_missing else None)
-        if fault and fault not in faults:
-            faults.append(fault)
+            found = endpoint(sync, self.world.environment)
+            return Checked(sync, f"events to {found.url}, key in {found.key_variable}")
+        looked_up = look_up_segment(sync, sync.config, self.consoles)
+        known = self._known_members(sync) if looked_up.is_missing else None
+        if fault := looked_up.fault_of(sync, sync.config, known):
+            self.faults[fault] = None
+        self.warnings += looked_up.warnings(sync, sync.config, known)
         note = ignored_columns_note(sync)
-        checked.append(Checked(sync, looked_up.description + (f" ({note})" if note else "")))
-    if faults:
-        raise ConfigError(faults)
-    return tuple(checked)
+        return Checked(sync, looked_up.description + (f" ({note})" if note else ""))
+
+    def _known_members(self, sync: Sync) -> int | None:
+        with self.world.warehouse.reading() as session:
+            return known_members(self.world, endpoint(sync, self.world.environment).project, sync, session)
 
 
-def _known_members(world: World, sync: Sync) -> int | None:
+def _orphans(world: World, found: Configured) -> tuple[KnownList, ...]:
     with world.warehouse.reading() as session:
-        return known_members(world, endpoint(sync, world.environment).project, sync, session)
+        return find_orphans(world, found.all_syncs, members_by_list(world, session), session)

@@ -40,7 +40,7 @@ class RunReport:
 def plan(world: World, request: Request, patience: Patience) -> Plan:
     """What ``run`` would send now. Nothing is written anywhere.
 
-    Statsig is asked only for the members of segments that the ledgers do not know yet.
+    Statsig is asked for each segment, and for the members of those that the ledgers do not know yet.
     """
     selection = select(world, request, needs_keys=False)
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def _run(world: World, request: Request, manner: Manner, selection: Selection, l
         found = _without_refused(made, request)
         lease.refuse(found.refusals)
         applier = Applier(world, lease, spool, consoles, manner.patience)
-        results = applier.look_up_and_apply(found, manner.should_stop, manner.observer)
+        results = applier.apply(found, manner.should_stop, manner.observer)
         return RunReport(lease.run_id, found, results)
 
 

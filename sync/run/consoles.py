@@ -81,7 +81,8 @@ class Consoles:
 class LookedUp:
     """A sync's segment in Statsig: what is wrong with it (None where nothing is), whether it has to be made.
 
-    ``is_key_fault`` says that the fault is one of the key, so of every segment that is read with it.
+    ``is_key_fault`` says that the fault is one of the key, so of every segment that is read with it; ``warning`` is
+    what is worth knowing of a segment that can be written all the same.
     """
 
     fault: Fault | None
@@ -89,12 +90,19 @@ class LookedUp:
     description: str
     count: int = 0
     is_key_fault: bool = False
+    warning: str | None = None
 
     def fault_of(self, sync: Sync, config: SegmentConfig, known_members: int | None) -> Fault | None:
         """The fault, given how many members the ledgers know; None where they know nothing of the segment."""
-        if self.is_missing and known_members is not None:
+        if self.is_missing and known_members is not None and not config.create_if_missing:
             return segment_fault(sync, preflight.vanished(config, known_members))
         return self.fault
+
+    def warnings(self, sync: Sync, config: SegmentConfig, known_members: int | None) -> tuple[str, ...]:
+        """What is worth knowing of it, given the same."""
+        is_gone = self.is_missing and known_members is not None
+        found = [preflight.vanished(config, known_members or 0)] if is_gone else []
+        return tuple(f"{sync.name}: {one}" for one in (*found, self.warning) if one)
 
 
 def segment_fault(sync: Sync, problem: str) -> Fault:
@@ -107,8 +115,12 @@ def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> Lo
     segment, outcome = consoles.of(sync).segment(config.segment_id)
     if segment is not None:
         problem = preflight.segment_problem(config, segment.type, segment.id_type)
+        if segment.is_archived:
+            problem = preflight.archived(config)
         description = f"segment {config.segment_id}, ID list of {segment.id_type}, {segment.count:,} ids"
-        return LookedUp(segment_fault(sync, problem) if problem else None, False, description, segment.count)
+        warning = None if segment.is_enabled else preflight.disabled(config)
+        fault = segment_fault(sync, problem) if problem else None
+        return LookedUp(fault, False, description, segment.count, warning=warning)
     if outcome.http_status in (401, 403):
         return LookedUp(key_fault(sync, preflight.key_refused(outcome.http_status)), False, "", is_key_fault=True)
     if outcome.http_status == 404:

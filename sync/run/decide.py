@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from sync.core import guards
 from sync.core.mapping import ignored_columns_note
+from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import (
     EventPlan,
     Plan,
     Refusal,
     SegmentFacts,
+    SegmentPlan,
     SyncPlan,
     doubt_warning,
     plan_segment,
@@ -26,7 +28,8 @@ from sync.core.plan import (
 class Gathered:
     """All that was read: facts of segments, events in the spool, and the ids per project.
 
-    ``overlaps`` holds what refuses two syncs that share a segment and ids.
+    ``overlaps`` holds what refuses two syncs that share a segment and ids, ``orphans`` the lists that no sync of the
+    project writes any more.
     """
 
     segments: tuple[SegmentFacts, ...] = ()
@@ -34,6 +37,7 @@ class Gathered:
     members_by_project: Mapping[str, int] = field(default_factory=dict)
     overlaps: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
+    orphans: tuple[KnownList, ...] = ()
 
 
 def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_keys: Collection[str] = ()) -> Plan:
@@ -44,6 +48,7 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
     warnings += [warning for plan in plans if (warning := trim_warning(plan))]
+    warnings += map(orphan_warning, gathered.orphans)
     notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     refusals = [
@@ -52,9 +57,14 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
         *guards.key_refusals(events, allow_new_keys),
         *project_size_refusals(plans, gathered.members_by_project),
     ]
-    return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes))
+    return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes), gathered.orphans)
 
 
-def _order(plan: SyncPlan) -> tuple[bool, str]:
-    """By name, but what removes goes first, so that a list to which another sync adds never passes its limit."""
-    return plan.sync.config.mode != "remove", plan.sync.name
+def _order(plan: SyncPlan) -> tuple[int, str]:
+    """By name, but what removes goes first, so that a list to which another sync adds never passes its limit.
+
+    Where a list is gone it goes last: the sync that adds fills it with all who were in it.
+    """
+    is_gone = isinstance(plan, SegmentPlan) and plan.facts.is_gone
+    rank = 1 if plan.sync.config.mode != "remove" else 2 if is_gone else 0
+    return rank, plan.sync.name

@@ -102,11 +102,6 @@ def gather_segment(world: World, source: Source, session: Session, retry_rejecte
     rejected = _rejected_ids(ids.filter(pl.col("reason").is_not_null()))
     project = source.endpoint.project
     logged = _logged_hashes(world, project, source.sync, session)
-    membership = session.frame(
-        f"select id, status, doubt from {world.ledgers[ledger.MEMBERSHIP]}"
-        " where project = $project and segment_id = $segment_id",
-        {"project": project, "segment_id": config.segment_id},
-    )
     return SegmentFacts(
         source.sync,
         config,
@@ -114,10 +109,19 @@ def gather_segment(world: World, source: Source, session: Session, retry_rejecte
         int(ids["row_count"].sum()),
         usable,
         tuple(row for row in rejected if (row.row_hash, row.reason) not in logged),
-        membership,
+        membership_of(world, project, config.segment_id, session),
         last_sequence(world, project, source.sync, session),
         _is_known(world, project, source.sync, session),
         pl.Series("id", [], pl.String) if retry_rejected else _refused(world, project, source.sync, session),
+    )
+
+
+def membership_of(world: World, project: str, segment_id: str, session: Session) -> pl.DataFrame:
+    """What the ledgers know of a segment's ids, as ``sync.core.segments.MEMBERSHIP``."""
+    return session.frame(
+        f"select id, status, doubt from {world.ledgers[ledger.MEMBERSHIP]}"
+        " where project = $project and segment_id = $segment_id",
+        {"project": project, "segment_id": segment_id},
     )
 
 
@@ -182,11 +186,16 @@ def known_members(world: World, project: str, sync: Sync, session: Session) -> i
 
 
 def _is_known(world: World, project: str, sync: Sync, session: Session) -> bool:
-    """Whether any request to the segment is known to have succeeded, or its members were adopted."""
+    """Whether any request to the segment is known to have succeeded, or its members were adopted.
+
+    What was before the ledgers were told to forget the segment counts no more.
+    """
+    batches = world.ledgers[ledger.BATCH_LOG]
+    own = "project = $project and destination = $destination and state = 'accepted'"
     return bool(
         session.value(
-            f"select exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where project = $project"
-            " and destination = $destination and operation <> 'log' and state = 'accepted')",
+            f"select exists (select 1 from {batches} where {own} and operation <> 'log' and sequence >"
+            f" (select coalesce(max(sequence), -1) from {batches} where {own} and operation = 'forget'))",
             {"project": project, "destination": sync.destination},
         )
     )
@@ -229,9 +238,3 @@ def _audience_query(source: Source) -> str:
     if column is None:
         raise LookupError(f"{source.sync.name} was not checked")
     return segments.audience_query(column, source.relation)
-
-
-def members_by_project(world: World, session: Session) -> dict[str, int]:
-    """How many ids the ledgers know in all lists together, per project."""
-    query = f"select project, count(*) from {world.ledgers[ledger.MEMBERSHIP]} where status <> 'out' group by project"
-    return {row[0]: int(row[1]) for row in session.rows(query)}

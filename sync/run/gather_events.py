@@ -37,6 +37,7 @@ from sync.core.plan import EventBatch, EventPlan, KeySource
 from sync.core.reasons import SENT_WITHOUT
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
+from sync.run.doubts import doubts
 from sync.run.gather import Source, last_sequence
 from sync.run.world import World
 from sync.spec.model import EventConfig, Sync
@@ -152,17 +153,9 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         tuple(intake.samples),
         last_sequence(world, project, source.sync, session),
         intake.held_back,
-        _in_doubt(world, project, source.sync, session) if config.on_unknown == "hold" else 0,
+        doubts(world, source, relation, session),
         trimmed=dict(intake.trimmed),
     )
-
-
-def _in_doubt(world: World, project: str, sync: Sync, session: Session) -> int:
-    """Events of which nobody knows whether they arrived."""
-    query = (
-        f"select count(*) from {world.ledgers[ledger.UNSETTLED]} where project = $project and sync_name = $sync_name"
-    )
-    return int(session.value(query, {"project": project, "sync_name": sync.name}))
 
 
 def _keys_from(source: Source, config: EventConfig) -> KeySource:

@@ -10,12 +10,11 @@ from typing import Literal, NoReturn
 from sync.core.gate import age_problem, built, gate_problem
 from sync.core.guards import overlap_refusal
 from sync.core.ledger import naive_utc
-from sync.core.plan import BuiltWhen, Plan, Refusal, SegmentFacts
+from sync.core.plan import BuiltWhen, Plan, Refusal
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
-from sync.run.adopt import adopt
 from sync.run.consoles import Consoles
 from sync.run.decide import Gathered, decide
 from sync.run.environments import check_environments
@@ -24,11 +23,12 @@ from sync.run.gather import (
     check_relations,
     earlier_requests,
     gather_segment,
-    members_by_project,
     shared_ids,
     source,
 )
 from sync.run.gather_events import gather_events
+from sync.run.lists import find_orphans, members_by_list, members_by_project
+from sync.run.lookups import look_up_segments
 from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.durations import duration
 from sync.spec.model import SegmentConfig, Sync
@@ -180,7 +180,7 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
         )
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
-    plan = decide(_adopt(world, gathered, consoles), removals, new_keys)
+    plan = decide(look_up_segments(world, gathered, consoles), removals, new_keys)
     environments = check_environments([one.sync for one in plan.syncs if one.keys], consoles)
     if environments.faults:
         raise ConfigError(environments.faults)
@@ -210,11 +210,13 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
         segment_sources = [one for one in own if isinstance(one.sync.config, SegmentConfig)]
         event_sources = [one for one in own if not isinstance(one.sync.config, SegmentConfig)]
         consoles.earlier_requests = earlier_requests(world, segment_sources, session)
+        members = members_by_list(world, session)
         return Gathered(
             tuple(gather_segment(world, one, session, request.retry_rejected) for one in segment_sources),
             tuple(gather_events(world, one, session, spool, request.retry_rejected) for one in event_sources),
-            members_by_project(world, session),
+            members_by_project(members),
             tuple(_overlaps(segment_sources, sources, selection, session)),
+            orphans=find_orphans(world, selection.all_syncs, members, session),
         )
 
 
@@ -235,33 +237,3 @@ def _overlaps(
             shared = shared_ids(one, sources[other.name], session)
             refusals = overlap_refusal((one.sync.name, other.name), one.sync.destination, shared)
             yield from (refusal for refusal in refusals if refusal.sync_name == one.sync.name)
-
-
-def _adopt(world: World, gathered: Gathered, consoles: Consoles) -> Gathered:
-    """With the members of the segments that the ledgers do not know, as Statsig has them.
-
-    Raises ``ConfigError`` with the faults of all of these segments.
-    """
-    warnings: list[str] = []
-    found: list[SegmentFacts] = []
-    faults: dict[Fault, None] = {}
-    for facts in gathered.segments:
-        if facts.is_known:
-            found.append(facts)
-        elif consoles.endpoint(facts.sync).key is None:
-            variable = consoles.endpoint(facts.sync).key_variable
-            warnings.append(
-                f"{facts.sync.name}: the ledgers know nothing of segment '{facts.config.segment_id}', and without "
-                f"{variable} its members cannot be read; this plan takes it for empty."
-            )
-            found.append(facts)
-        elif key_problems := key_faults([facts.sync], world.environment):
-            faults.update(dict.fromkeys(key_problems))
-        else:
-            try:
-                found.append(adopt(facts, consoles, world.clock))
-            except ConfigError as error:
-                faults.update(dict.fromkeys(error.faults))
-    if faults:
-        raise ConfigError(list(faults))
-    return replace(gathered, segments=tuple(found), warnings=tuple(warnings))

@@ -24,22 +24,27 @@ from sync.spec.model import EventConfig, Sync
 
 @dataclass(frozen=True)
 class PruneRequest:
-    """What the command line asks of ``prune``: the least age of what is deleted, and the gate."""
+    """What the command line asks of ``prune``: the least age of what is deleted, and the gate.
+
+    ``is_dry`` says that nothing is to be written.
+    """
 
     older_than: dt.timedelta
     gate: GateMode = "strict"
+    is_dry: bool = False
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """The number of lines that were deleted, per ledger, and what the gate warns of."""
+    """The number of lines that were deleted, or would be, per ledger; before which time; and what the gate warns of."""
 
     deleted: Mapping[str, int]
+    before: dt.datetime
     warnings: tuple[str, ...]
 
 
 def prune(world: World, request: PruneRequest, holder: str, term: Term) -> Pruned:
-    """Deletes old lines.
+    """Deletes old lines; where it is only to say which, nothing is written, and no sync is held.
 
     Events are forgotten only when their key is in the model no more, so a model that is half built would
     make their next run send them again. Raises ``RefusedError`` where dbt's last build did not prove one,
@@ -52,11 +57,13 @@ def prune(world: World, request: PruneRequest, holder: str, term: Term) -> Prune
     refusals, warnings = gate_refusals(world, request.gate, events)
     if refusals:
         refuse(refusals)
+    before = ledger.naive_utc(world.clock.now() - request.older_than)
+    if request.is_dry:
+        with world.warehouse.rehearsing() as session:
+            return Pruned(_delete(world, session, syncs, columns, before), before, warnings)
     lease = Lease(world, world.new_id(), holder, term)
-    with lease.held(syncs, ("finished", "prune")):
-        before = ledger.naive_utc(world.clock.now() - request.older_than)
-        with world.warehouse.writing() as session:
-            return Pruned(_delete(world, session, syncs, columns, before), warnings)
+    with lease.held(syncs, ("finished", "prune")), world.warehouse.writing() as session:
+        return Pruned(_delete(world, session, syncs, columns, before), before, warnings)
 
 
 def _delete(
@@ -72,11 +79,12 @@ def _delete(
         if isinstance(sync.config, EventConfig):
             counts[ledger.CHANGELOG] += _forget_events(world, session, sync, columns[sync.name], before)
     changelog = world.ledgers[ledger.CHANGELOG]
-    for condition in (_superseded(world), _without_batch(world)):
+    for condition in (_superseded(world), _forgotten(world), _without_batch(world)):
         counts[ledger.CHANGELOG] += session.delete(changelog, condition, {"before": before})
     counts[ledger.BATCH_LOG] += session.delete(
         world.ledgers[ledger.BATCH_LOG],
-        "logged_at < $before and batch_id in (select batch_id from "
+        # One line that a list was forgotten says more than all before it, and has no line in the changelog.
+        "logged_at < $before and operation <> 'forget' and batch_id in (select batch_id from "
         f"{world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
         f" and batch_id not in (select batch_id from {changelog})",
         {"before": before},
@@ -119,6 +127,18 @@ def _superseded(world: World) -> str:
         f" (select project, destination, key, max(sequence) as sequence from {deliveries}"
         " where state = 'accepted' and operation in ('add', 'remove', 'adopt') group by all) as latest"
         " using (project, destination, key) where older.sequence < latest.sequence)"
+    )
+
+
+def _forgotten(world: World) -> str:
+    """A line of the changelog about an id of a list that was forgotten since."""
+    batches = world.ledgers[ledger.BATCH_LOG]
+    return (
+        "logged_at < $before and operation in ('add', 'remove', 'adopt') and batch_id in ("
+        f"select earlier.batch_id from {batches} as earlier join"
+        f" (select project, destination, max(sequence) as sequence from {batches}"
+        " where operation = 'forget' and state = 'accepted' group by project, destination) as forgotten"
+        " using (project, destination) where earlier.sequence < forgotten.sequence)"
     )
 
 

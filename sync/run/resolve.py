@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,47 +23,58 @@ _STATES = {"sent": State.ACCEPTED, "unsent": State.UNSENT}
 class Verdict:
     """What a person says of the events of a sync that are in doubt: ``sent`` or ``unsent``.
 
-    ``batches`` narrows it to these batch ids; empty stands for all.
+    ``batches`` narrows it to these batch ids; empty stands for all. ``is_dry`` says that nothing is to be written.
     """
 
     sync_name: str
     settled_as: str
     batches: Sequence[str] = ()
+    is_dry: bool = False
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A batch in doubt, with when it was claimed (UTC, without a zone), and what went wrong where that is known."""
+
+    batch: Batch
+    claimed_at: dt.datetime
+    message: str | None
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The batches that were settled, with their numbers of events."""
+    """The batches that were settled, or would be."""
 
     sync_name: str
     settled_as: str
-    batches: dict[str, int]
+    doubts: tuple[Doubt, ...]
 
 
 def resolve(world: World, verdict: Verdict, holder: str, term: Term) -> Resolved:
     """Settles event batches in doubt: as sent, they are never sent again; as unsent, the next run sends them.
 
-    Raises ``ConfigError`` for a sync or a batch that there is not, ``RefusedError`` while a run holds the
-    sync: a request in flight looks like one in doubt.
+    Where it is only to say which, nothing is written and the sync is not held. Raises ``ConfigError`` for a sync or a
+    batch that there is not, ``RefusedError`` while a run holds the sync: a request in flight looks like one in doubt.
     """
     sync = _event_sync(world, verdict)
     lease = Lease(world, world.new_id(), holder, term)
     with world.warehouse.reading() as session:
         check_relations(world, [sync], session)
-    _chosen(verdict, _in_doubt(world, sync, lease))
-    with lease.held([sync], ("finished", f"resolve --as {verdict.settled_as}")):
-        chosen = _chosen(verdict, _in_doubt(world, sync, lease))
-        _settle(world, lease, sync, verdict, chosen)
-    return Resolved(sync.name, verdict.settled_as, {name: len(batch.keys) for name, batch in chosen.items()})
+    chosen = _chosen(verdict, _in_doubt(world, sync, lease))
+    if not verdict.is_dry:
+        with lease.held([sync], ("finished", f"resolve --as {verdict.settled_as}")):
+            chosen = _chosen(verdict, _in_doubt(world, sync, lease))
+            _settle(world, lease, sync, verdict, chosen)
+    return Resolved(sync.name, verdict.settled_as, tuple(chosen.values()))
 
 
-def _chosen(verdict: Verdict, found: dict[str, Batch]) -> dict[str, Batch]:
+def _chosen(verdict: Verdict, found: dict[str, Doubt]) -> dict[str, Doubt]:
     """The batches that the verdict is about. Raises ``ConfigError`` for one that is not in doubt."""
     if unknown := [batch for batch in verdict.batches if batch not in found]:
         listed = ", ".join(found) or "none"
         message = f"{', '.join(unknown)} is not in doubt; the batches in doubt are: {listed}."
         raise ConfigError([Fault("", verdict.sync_name, "--batch", message)])
-    return {name: batch for name, batch in found.items() if not verdict.batches or name in verdict.batches}
+    return {name: doubt for name, doubt in found.items() if not verdict.batches or name in verdict.batches}
 
 
 def _event_sync(world: World, verdict: Verdict) -> Sync:
@@ -76,11 +88,12 @@ def _event_sync(world: World, verdict: Verdict) -> Sync:
     return syncs[0]
 
 
-def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Batch]:
+def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Doubt]:
     """The batches in doubt of every event that is unsettled: an event may have been sent several times."""
     with world.warehouse.reading() as session:
         rows = session.rows(
-            "select batches.batch_id, batches.operation, batches.sequence, batches.keys, batches.body_bytes"
+            "select batches.batch_id, batches.operation, batches.sequence, batches.keys, batches.body_bytes,"
+            " batches.claimed_at, batches.message"
             f" from {world.ledgers[ledger.BATCHES]} as batches"
             f" where batches.batch_id in (select batch_id from {world.ledgers[ledger.DELIVERIES]}"
             " where sync_name = $sync_name and project = $project and operation = 'log' and state = 'unknown'"
@@ -88,12 +101,14 @@ def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Batch]:
             " where sync_name = $sync_name and project = $project)) order by batches.sequence",
             {"sync_name": sync.name, "project": lease.identity(sync).project},
         )
-        return {row[0]: Batch(row[0], row[1], row[2], [""] * row[3], None, row[4]) for row in rows}
+        return {
+            row[0]: Doubt(Batch(row[0], row[1], row[2], [""] * row[3], None, row[4]), row[5], row[6]) for row in rows
+        }
 
 
-def _settle(world: World, lease: Lease, sync: Sync, verdict: Verdict, batches: dict[str, Batch]) -> None:
+def _settle(world: World, lease: Lease, sync: Sync, verdict: Verdict, chosen: dict[str, Doubt]) -> None:
     now = world.clock.now()
     outcome = Outcome(_STATES[verdict.settled_as], None, f"resolved as {verdict.settled_as} by a person")
-    lines = [ledger.batch_state(lease.identity(sync), batch, outcome, now) for batch in batches.values()]
+    lines = [ledger.batch_state(lease.identity(sync), doubt.batch, outcome, now) for doubt in chosen.values()]
     with world.warehouse.writing() as session:
         session.append(world.ledgers[ledger.BATCH_LOG], ledger.frame(ledger.BATCH_LOG, lines))

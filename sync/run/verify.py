@@ -11,6 +11,7 @@ import polars as pl
 from sync.core import guards, ledger, preflight
 from sync.core.clock import Clock
 from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
+from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
@@ -20,6 +21,7 @@ from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import check_relations, earlier_requests, gather_segment, source
 from sync.run.lease import Lease, own_message
+from sync.run.lists import find_orphans, members_by_list
 from sync.run.members import read_members
 from sync.run.world import World, all_syncs, choose, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
@@ -67,13 +69,16 @@ class Verification:
     """What ``verify`` found: the segments that were compared, and what kept others from it.
 
     ``notes`` tell of segments that no run has made yet; ``errors`` of those that could not be compared;
-    ``refusals`` of repairs that a guard refuses.
+    ``refusals`` of repairs that a guard refuses; ``warnings`` of what someone did to a segment that is right all the
+    same, and of ``orphans``, the lists that no sync of the project writes any more.
     """
 
     segments: tuple[Verified, ...]
     notes: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
+    orphans: tuple[KnownList, ...] = ()
 
     @property
     def unrepaired(self) -> tuple[Verified, ...]:
@@ -102,6 +107,7 @@ class _Comparison:
     counts_only: bool
     compared: list[_Compared] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     problems: list[tuple[Sync, StatsigSyncError]] = field(default_factory=list)
     _lists: dict[tuple[str, str], pl.Series] = field(default_factory=dict)
 
@@ -138,8 +144,11 @@ class _Comparison:
             segment_id = facts.config.segment_id
             self.notes.append(f"{facts.sync.name}: segment '{segment_id}' is not in Statsig yet; run creates it.")
             return
-        if fault := looked_up.fault_of(facts.sync, facts.config, facts.known_members):
-            raise ConfigError([fault])
+        if looked_up.is_missing and facts.is_known:
+            raise ConfigError([segment_fault(facts.sync, preflight.vanished(facts.config, facts.members))])
+        if looked_up.fault:
+            raise ConfigError([looked_up.fault])
+        self.warnings += looked_up.warnings(facts.sync, facts.config, facts.known_members)
         listed = None if self.counts_only else self._listed(facts)
         count = looked_up.count if listed is None else len(listed)
         if count and not facts.is_known:
@@ -172,6 +181,7 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
         consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
         found = _Comparison(consoles, world.clock, request.counts_only)
+        orphans = _orphans(world, everything)
         found.compare(_gather(world, syncs, consoles))
         _log(world, lease, found)
         plans = _repairs(found.compared, allowed) if request.repair else []
@@ -182,7 +192,14 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
         tuple(found.notes),
         tuple(dict.fromkeys(str(problem) for _, problem in found.problems)),
         tuple(refusals),
+        (*found.warnings, *map(orphan_warning, orphans)),
+        orphans,
     )
+
+
+def _orphans(world: World, syncs: Sequence[Sync]) -> tuple[KnownList, ...]:
+    with world.warehouse.reading() as session:
+        return find_orphans(world, syncs, members_by_list(world, session), session)
 
 
 def _segment_syncs(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, ...]:
@@ -237,7 +254,7 @@ def _apply(
     refused = {refusal.sync_name for refusal in refusals}
     applier.lease.refuse(refusals)
     plan = Plan(tuple(one for one in plans if one.sync.name not in refused))
-    results = applier.apply(plan, (), manner.should_stop, manner.observer)
+    results = applier.apply(plan, manner.should_stop, manner.observer)
     found = {result.sync_name: result for result in results}
     left = [one.sync.name for one in plan.syncs if one.sync.name not in found]
     applier.lease.refuse([Refusal(name, "stopped by a signal before the repair began") for name in left])

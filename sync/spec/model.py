@@ -37,7 +37,7 @@ def _text_of_date(value: Any) -> Any:
 class Guard(_Config):
     """When a mirror is refused: where it would remove more than both of these, or empty the segment."""
 
-    max_removals: int = Field(default=100, ge=0)
+    max_removals: int = Field(default=5, ge=0)
     max_removals_percent: float = Field(default=20, ge=0, le=100)
     allow_empty: bool = False
 

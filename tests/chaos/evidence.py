@@ -104,9 +104,14 @@ class _Event(msgspec.Struct):
 _KEY = msgspec.json.Decoder(_Event)
 
 
+def waiting_code(project: Project) -> int:
+    """The exit code of a run that delivers all it can: 1 while events of earlier runs wait for a person's word."""
+    return int(bool(project.rows(_UNSETTLED_EVENTS)))
+
+
 def check_delivered(evidence: Evidence, data: DataSet, may_hold: bool) -> None:
-    """What exit code 0 promises: all that the models hold is in Statsig; where events in doubt are held back
-    (``may_hold``), they are listed instead.
+    """What a run that delivers all it can promises: all that the models hold is in Statsig; where events in doubt
+    are held back (``may_hold``), they are listed instead. Exit code 0 says that none is.
     """
     audiences = data.audiences
     _assert_same(evidence.members(MIRROR), audiences[MIRROR], "the mirror's members")

@@ -89,6 +89,30 @@ def test_what_was_deleted_is_said_in_words(project: Project) -> None:
     assert "statsig_batch_log: 0 line(s) deleted" in said
 
 
+def test_a_dry_run_says_what_would_be_deleted_and_writes_nothing(project: Project) -> None:
+    orders(project, 1, 2)
+    run_here(project)
+    project.execute(*_AGED)
+    orders(project, 2)
+    names = ("run_log", "batch_log", "changelog", "reject_log")
+    counts = "select " + ", ".join(f"(select count(*) from statsig_{name})" for name in names)
+    before = project.rows(counts)
+    told = prune(project, "--older-than", "180d", "--dry-run")
+    assert (told["dry_run"], told["deleted"]["statsig_changelog"]) == (True, 1)
+    said = command_here(project, "prune", "--older-than", "180d", "--dry-run").stdout.splitlines()
+    assert "statsig_changelog: 1 line(s) would be deleted" in said
+    assert "This was a dry run: nothing was written or sent." in said
+    assert project.rows(counts) == before
+    assert prune(project, "--older-than", "180d")["deleted"] == told["deleted"]
+
+
+@pytest.mark.parametrize("age", ["0", "0d", "00d"])
+def test_an_age_that_would_leave_nothing_is_wrong_usage(project: Project, age: str) -> None:
+    finished = command_here(project, "prune", "--older-than", age)
+    assert finished.returncode == 2
+    assert f"'{age}' would leave nothing; write 1d or more" in finished.stderr
+
+
 def test_lines_that_are_younger_stay(project: Project) -> None:
     orders(project, 1)
     project.run()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Project
-from tests.integration.in_process import command_here
+from tests.integration.in_process import command_here, run_here
 from tests.integration.stand_in import StandIn
 
 
@@ -37,11 +37,15 @@ def unsettled(project: Project) -> list[str]:
 def test_held_events_are_listed_and_not_sent_again_until_somebody_decides(in_doubt: Project, arrived: StandIn) -> None:
     assert unsettled(in_doubt) == ["1", "2"]
     for _ in range(2):
-        plan = in_doubt.run()["plan"]
+        report = in_doubt.run(expect=1)
+        plan, (result,) = report["plan"], report["results"]
         assert plan["syncs"][0]["in_doubt"] == 2
         (warning,) = plan["warnings"]
         assert "2 event(s) of earlier runs are in doubt" in warning
         assert "statsig-sync resolve orders --as sent" in warning
+        assert (result["state"], result["waiting"]) == ("finished", 2)
+        assert "Settle them with: statsig-sync resolve orders --as sent, or --as unsent." in result["message"]
+    assert in_doubt.plan()["warnings"] == [warning]
     assert len(arrived.events()) == 2
     resolve(in_doubt, "--as", "sent")
     assert in_doubt.run()["plan"]["warnings"] == []
@@ -88,8 +92,67 @@ def test_one_batch_can_be_resolved_by_its_id_and_an_unknown_one_is_refused(in_do
 
 
 def test_what_was_resolved_is_said_in_words(in_doubt: Project) -> None:
+    query = "select batch_id, strftime(claimed_at, '%Y-%m-%d %H:%M:%S') from statsig_batches"
+    ((batch_id, claimed_at),) = in_doubt.rows(query)
     said = command_here(in_doubt, "resolve", "orders", "--as", "sent").stdout
-    assert said == "orders: 1 batch(es), 2 event(s) settled as sent\n"
+    assert said.splitlines() == [
+        f"batch {batch_id}: 2 event(s), claimed at {claimed_at} UTC: the connection was lost",
+        "orders: 1 batch(es), 2 event(s) settled as sent",
+    ]
+
+
+def test_a_dry_run_says_what_would_be_settled_and_writes_nothing(in_doubt: Project, arrived: StandIn) -> None:
+    before = in_doubt.rows("select (select count(*) from statsig_run_log), (select count(*) from statsig_batch_log)")
+    told = resolve(in_doubt, "--as", "unsent", "--dry-run")
+    ((batch_id,),) = in_doubt.rows("select batch_id from statsig_batches")
+    assert (told["dry_run"], told["batches"]) == (True, {batch_id: 2})
+    assert list(told["claimed_at"]) == [batch_id]
+    said = command_here(in_doubt, "resolve", "orders", "--as", "unsent", "--dry-run").stdout
+    assert "orders: 1 batch(es), 2 event(s) would be settled as unsent" in said
+    assert "dry run: nothing was written" in said
+    after = in_doubt.rows("select (select count(*) from statsig_run_log), (select count(*) from statsig_batch_log)")
+    assert (after, unsettled(in_doubt)) == (before, ["1", "2"])
+    in_doubt.run(expect=1)
+    assert len(arrived.events()) == 2
+
+
+@pytest.mark.parametrize("on_unknown", ["hold", "resend"])
+def test_events_in_doubt_whose_rows_have_left_the_model_end_every_run_with_1_until_somebody_decides(
+    project: Project, arrived: StandIn, on_unknown: str
+) -> None:
+    meta = {"object": "events", "unique_key": "order_id", "event_name": "order", "on_unknown": on_unknown}
+    meta["backfill"] = "all"
+    project.table("orders", "select unnest([1, 2, 3]) as order_id, 'ann' as user_id")
+    project.sync("orders", "orders", meta)
+    arrived.fault("reset", when="after", count=None)
+    run_here(project, "--max-attempts", "1", expect=1)
+    arrived.no_faults()
+    project.table("orders", "select unnest([3, 4]) as order_id, 'ann' as user_id")
+    left = 3 if on_unknown == "hold" else 2
+    (warning,) = project.plan()["warnings"]
+    assert f"{left} event(s) of earlier runs are in doubt and are not sent again" in warning
+    for _ in range(2):
+        finished = command_here(project, "run")
+        assert finished.returncode == 1
+        advice = "Settle them with: statsig-sync resolve orders --as sent, or --as unsent."
+        assert f"{left} event(s) are still in doubt; see statsig_unsettled. {advice}" in finished.stdout
+    runs = "select state, message from statsig_sync_runs order by started_at desc limit 1"
+    ((state, message),) = project.rows(runs)
+    assert (state, "resolve orders" in message) == ("finished", True)
+    resolve(project, "--as", "sent")
+    assert run_here(project)["results"][0]["waiting"] == 0
+
+
+def test_events_in_doubt_that_go_again_do_not_wait(project: Project, arrived: StandIn) -> None:
+    meta = {"object": "events", "unique_key": "order_id", "event_name": "order", "backfill": "all"}
+    project.table("orders", "select unnest([1, 2]) as order_id, 'ann' as user_id")
+    project.sync("orders", "orders", meta)
+    arrived.fault("reset", when="after", count=None)
+    run_here(project, "--max-attempts", "1", expect=1)
+    arrived.no_faults()
+    plan = project.plan()
+    assert (plan["warnings"], plan["syncs"][0]["events"]) == ([], 2)
+    assert run_here(project)["results"][0]["waiting"] == 0
 
 
 def test_a_pattern_that_names_several_syncs_settles_none(in_doubt: Project) -> None:

@@ -53,7 +53,8 @@ def test_add_never_removes_remove_never_adds_and_a_mirror_does_both(project: Pro
 
     requests = len(arrived.requests())
     assert of_results(project.run(), "planned") == {"to_add": 0, "to_remove": 0, "to_mirror": 0}
-    assert len(arrived.requests()) == requests
+    looked_up = [(one["method"], one["path"].rpartition("/")[2]) for one in arrived.requests()[requests:]]
+    assert looked_up == [("GET", "to_add"), ("GET", "to_mirror"), ("GET", "to_remove")]
 
     people(project, "people", "bob", "dan")
     project.run()
@@ -583,6 +584,8 @@ def test_a_mirror_that_would_empty_or_much_reduce_a_segment_is_refused(project: 
         numbered(project, name, removed, members)
         segment_sync(project, name, name, **more)
 
+    mirror("to_5_of_6", 6, 5)
+    mirror("to_1_of_40", 40, 39)
     mirror("to_100_of_150", 150, 100)
     mirror("to_20_percent", 1_000, 200)
     mirror("to_a_little_more", 1_000, 201)
@@ -594,9 +597,11 @@ def test_a_mirror_that_would_empty_or_much_reduce_a_segment_is_refused(project: 
     mirror("to_lenient", 1_000, 900, guard={"max_removals": 900})
     mirror("to_lenient_share", 1_000, 900, guard={"max_removals_percent": 90})
     refusals = {one["sync"]: one["message"] for one in project.plan(expect=3)["refusals"]}
-    assert set(refusals) == {"to_a_little_more", "to_101_of_500", "to_nobody", "to_strict"}
+    refused = {"to_1_of_40", "to_100_of_150", "to_a_little_more", "to_101_of_500", "to_nobody", "to_strict"}
+    assert set(refusals) == refused
     for name, message in refusals.items():
         assert f"--allow-removals {name}" in message
+    assert "39 of 40 members (98 %); the guard allows up to 5, or up to 20 %" in refusals["to_1_of_40"]
     assert "201 of 1,000" in refusals["to_a_little_more"]
     assert "audience is empty" in refusals["to_nobody"]
     assert "3 members" in refusals["to_nobody"]

@@ -380,9 +380,10 @@ def test_verify_refuses_events_which_cannot_be_read_back(project: Project) -> No
 
 
 def test_a_segment_that_vanished_is_not_made_again_in_silence(project: Project, arrived: StandIn) -> None:
-    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", "create_if_missing": True}
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror"}
     project.table("people", "select unnest(['ann', 'bob']) as user_id")
     project.sync("people", "people", meta)
+    arrived.put_segment("people")
     project.run()
     requests.post(f"{arrived.url}/sandbox/reset", timeout=60).raise_for_status()
     project.table("people", "select unnest(['ann', 'bob', 'cid']) as user_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -37,16 +38,71 @@ def test_an_empty_audience_may_empty_a_segment_where_the_guard_allows_it() -> No
 @pytest.mark.parametrize(
     ("audience", "members", "is_refused"),
     [
-        (range(300), range(400), False),  # 100 removed: not more than 100
-        (range(299), range(400), True),  # 101 removed: more than 100, and more than 20 %
+        (range(5), range(10), False),  # 5 removed: not more than 5
+        (range(4), range(10), True),  # 6 removed: more than 5, and more than 20 %
+        (range(1), range(40), True),
+        (range(24), range(30), False),  # 6 removed, but only 20 %
         (range(800), range(1000), False),  # 20 %: not more than 20 %
         (range(799), range(1000), True),
-        (range(10), range(100), False),  # 90 %, but only 90 ids
+        (range(1), range(6), False),  # 83 %, but only 5 ids
         (range(9_000), range(10_000), False),  # 1,000 ids, but only 10 %
     ],
 )
 def test_a_mirror_is_refused_above_both_of_its_bounds(audience: range, members: range, is_refused: bool) -> None:
     assert (guards.removal_problem(plan(audience, members)) is not None) is is_refused
+
+
+def gone(audience: range, members: range, **config: Any) -> SegmentPlan:
+    """The plan of a segment sync whose segment has gone from Statsig, and is to be made again."""
+    before = plan(audience, members, **config)
+    return plan_segment(replace(before.facts, is_missing=True))
+
+
+def numbers(ids: pl.Series) -> list[int]:
+    return sorted(map(int, ids))
+
+
+@pytest.mark.parametrize(
+    ("mode", "adds", "removes"),
+    [("mirror", [0, 1, 2], []), ("add", [0, 1, 2, 3, 4], []), ("remove", [], [0, 1, 2])],
+)
+def test_a_segment_that_is_gone_is_filled_from_nothing(mode: str, adds: list[int], removes: list[int]) -> None:
+    made = gone(range(3), range(1, 5), mode=mode)
+    assert (numbers(made.change.adds), numbers(made.change.removes)) == (adds, removes)
+    assert (made.members_before, made.members_after) == (4, len(adds))
+
+
+def test_additions_in_doubt_go_into_a_segment_that_is_made_again_where_nothing_is_taken_out() -> None:
+    before = gone(range(1), range(0), mode="add").facts
+    doubts = [("out", "out", None), ("added", "uncertain", "add"), ("taken", "uncertain", "remove")]
+    membership = pl.DataFrame(doubts, schema=segments.MEMBERSHIP, orient="row")
+    assert plan_segment(replace(before, membership=membership)).change.adds.to_list() == ["0", "added"]
+
+
+@pytest.mark.parametrize(
+    ("audience", "members", "is_refused"),
+    [
+        (range(1), range(40), True),
+        (range(40), range(40), False),
+        (range(35), range(40), False),
+        (range(0), range(3), True),
+    ],
+)
+def test_the_guard_counts_who_would_not_be_in_a_segment_that_is_made_again(
+    audience: range, members: range, is_refused: bool
+) -> None:
+    problem = guards.removal_problem(gone(audience, members))
+    assert (problem is not None) is is_refused
+    assert problem is None or "is gone from Statsig, and the" in problem
+
+
+def test_a_segment_that_is_gone_and_only_added_to_or_removed_from_has_no_guard() -> None:
+    for mode in ("add", "remove"):
+        assert guards.removal_problem(gone(range(1), range(40), mode=mode)) is None
+
+
+def test_who_is_put_back_into_a_list_that_is_gone_counts_once_for_the_projects_limit() -> None:
+    assert project_size_refusals([gone(range(40), range(40))], {"statsig": 40}, limit=40) == []
 
 
 def test_the_bounds_are_those_of_the_sync() -> None:

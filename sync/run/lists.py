@@ -1,0 +1,98 @@
+"""The lists that the ledgers know, and which of them the project's syncs write."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from sync.core import ledger, orphans
+from sync.core.orphans import KnownList
+from sync.edges.settings import endpoint
+from sync.edges.warehouse import Session
+from sync.run.world import World
+from sync.spec.model import SegmentConfig, Sync
+
+Place = tuple[str, str]
+
+
+def members_by_list(world: World, session: Session) -> dict[Place, int]:
+    """How many ids are in each list, or may be, by the list's project and segment id."""
+    rows = session.rows(
+        f"select project, segment_id, count(*) from {world.ledgers[ledger.MEMBERSHIP]} where status <> 'out'"
+        " group by project, segment_id"
+    )
+    return {(project, segment_id): int(count) for project, segment_id, count in rows}
+
+
+def members_by_project(members: Mapping[Place, int]) -> dict[str, int]:
+    """How many ids the ledgers know in all lists together, per project."""
+    found: dict[str, int] = defaultdict(int)
+    for (project, _), count in members.items():
+        found[project] += count
+    return dict(found)
+
+
+def known_lists(world: World, members: Mapping[Place, int], session: Session) -> tuple[KnownList, ...]:
+    """The lists that syncs of these ledgers have written, and that were not forgotten since."""
+    forgotten = _last_forgotten(world, session)
+    last: dict[Place, dict[str, int]] = defaultdict(dict)
+    rows = session.rows(
+        f"select project, destination, sync_name, max(sequence) from {world.ledgers[ledger.BATCH_LOG]}"
+        " where operation in ('add', 'remove', 'adopt') and state in ('claimed', 'accepted', 'unknown')"
+        " group by project, destination, sync_name"
+    )
+    for project, segment_id, sync_name, sequence in rows:
+        if sequence > forgotten.get((project, segment_id), -1):
+            last[project, segment_id][sync_name] = sequence
+    return tuple(
+        KnownList(*place, tuple(sorted(writers, key=lambda name: -writers[name])), members.get(place, 0))
+        for place, writers in sorted(last.items())
+    )
+
+
+def _last_forgotten(world: World, session: Session) -> dict[Place, int]:
+    rows = session.rows(
+        f"select project, destination, max(sequence) from {world.ledgers[ledger.BATCH_LOG]}"
+        " where operation = 'forget' and state = 'accepted' group by project, destination"
+    )
+    return {(project, segment_id): int(sequence) for project, segment_id, sequence in rows}
+
+
+def written_lists(world: World, syncs: Sequence[Sync]) -> dict[Place, str]:
+    """The lists that these syncs write, with the name of one that does."""
+    return {
+        (endpoint(sync, world.environment).project, sync.destination): sync.name
+        for sync in syncs
+        if isinstance(sync.config, SegmentConfig)
+    }
+
+
+def find_orphans(
+    world: World, syncs: Sequence[Sync], members: Mapping[Place, int], session: Session
+) -> tuple[KnownList, ...]:
+    """The lists that none of these syncs, which are all of the project's, writes any more.
+
+    What was sent to a stand-in is no list of Statsig's, and the other way round.
+    """
+    known = [one for one in known_lists(world, members, session) if is_within_reach(world, one)]
+    return orphans.orphans(known, written_lists(world, syncs))
+
+
+def is_within_reach(world: World, known: KnownList) -> bool:
+    """Whether a list is where this environment's requests go: at Statsig, or at a stand-in for it."""
+    here = endpoint(sync_of(world, known, ()), world.environment).project
+    return here.partition(":")[0] == known.project.partition(":")[0]
+
+
+def sync_of(world: World, known: KnownList, syncs: Sequence[Sync], model: str = "") -> Sync:
+    """A sync that takes ids out of a list, in the name of the one that wrote it last; ``model`` is what that one read.
+
+    It goes by the key of one of ``syncs`` in the same Statsig project. Where there is none, what the ledgers call the
+    project says which variable has held the key.
+    """
+    variable = known.project.partition(":")[2] or None
+    config = SegmentConfig(object="segment", segment_id=known.segment_id, mode="remove", api_key_env=variable)
+    for other in syncs:
+        if isinstance(other.config, SegmentConfig) and endpoint(other, world.environment).project == known.project:
+            config = other.config.model_copy(update={"segment_id": known.segment_id, "mode": "remove"})
+    return Sync(known.writers[0], "", model, config)
