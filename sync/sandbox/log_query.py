@@ -7,7 +7,7 @@ backslash keeps the next character as it is, or without quotes where it holds no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync.sandbox.contract import RefusedError
@@ -33,9 +33,8 @@ class Query:
 
     conditions: tuple[Condition, ...] = ()
 
-    def fits(self, columns: Mapping[str, str | None] | Callable[[str], str | None]) -> bool:
-        """Whether an event with these columns is one of those that are asked for."""
-        column = columns if callable(columns) else columns.get
+    def fits(self, column: Callable[[str], str | None]) -> bool:
+        """Whether an event is one of those that are asked for; `column` gives what it has in a column."""
         return all(column(condition.column) == condition.value for condition in self.conditions)
 
 
