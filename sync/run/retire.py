@@ -26,8 +26,8 @@ from sync.run.gather import check_ledgers, last_sequence, membership_of, recent_
 from sync.run.lease import Lease
 from sync.run.lists import is_within_reach, known_lists, members_by_list, sync_of, written_lists
 from sync.run.world import World, find_syncs
-from sync.spec.limits import LIMIT_WINDOWS
 from sync.spec.model import SegmentConfig, Sync
+from sync.spec.statsig import LIMIT_WINDOWS
 
 How = Literal["empty", "archive", "forget"]
 
