@@ -12,7 +12,7 @@ from sync.core import ledger
 from sync.core.clock import Clock
 from sync.core.graph import DbtState, Graph, Proof
 from sync.core.sql import is_relation
-from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path
+from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path, usual_names
 from sync.edges.warehouse import Warehouse, open_warehouse
 from sync.errors import ConfigError, Fault
 from sync.run.artifact_state import ArtifactSource
@@ -133,9 +133,10 @@ def open_world(location: Location, environment: Mapping[str, str], clock: Clock,
     else:
         wanted = Wanted(profile.name, profile.target, project.name if project and project.name else None)
         is_explicit = location.target is not None or location.profile is not None
-        unnamed = replace(choice, target=None, profile=None)
-        usual = find_profile(unnamed, project, environment, cwd) if project and is_explicit else profile
-        named = Wanted(usual.name, usual.target)
+        usual = (profile.name, profile.target)
+        if project and is_explicit:
+            usual = usual_names(location.profiles_dir, project, environment, cwd)
+        named = Wanted(*usual)
         source = LoggedSource(warehouse, clock, wanted, folder, named, is_explicit=is_explicit)
     state = source.read()
     if project and project.name and state.graph.project_name not in ("", project.name):
