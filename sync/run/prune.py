@@ -160,9 +160,14 @@ def _old_runs(world: World) -> str:
 
 
 def _old_builds(world: World) -> str:
-    """What dbt has written of nodes, but for the last run of each: an invocation says which syncs had run before it."""
+    """What dbt has written of commands, but for the last of each project and target and the last run of each node.
+
+    A command that knew of other runs of syncs than the last one stays: runs that are not in the ledgers any more.
+    """
     own = "project_name, profile_name, target_name, unique_id"
+    last = world.ledgers[ledger.INVOCATIONS]
     return (
-        f"logged_at < $before and record = 'node' and ({own}, invocation_id) not in"
-        f" (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]})"
+        f"logged_at < $before and invocation_id not in (select invocation_id from {last})"
+        f" and case when record = 'invocation' then known_syncs in (select known_syncs from {last})"
+        f" else ({own}, invocation_id) not in (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]}) end"
     )
