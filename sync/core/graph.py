@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from sync.spec.model import Exposure
 
-# How dbt makes what holds rows of its own.
 TESTS = ("test", "unit_test")
 
 
