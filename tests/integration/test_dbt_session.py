@@ -103,7 +103,12 @@ def test_what_dbt_saw_in_a_view_is_what_is_sent(
     assert arrived.ids("people") == saw
     assert ids(file, "select key from statsig_deliveries where sync_name = 'seen_events'") == saw
     assert {one["sync"]: one["requests"] for one in project.plan()["syncs"]} == {"seen_events": 0, "seen_people": 0}
-    assert project.command("prune", "--older-than", "1d").returncode == 0
+
+    # Nothing is forgotten that dbt still sees.
+    for ledger in ("run_log", "batch_log", "changelog"):
+        project.execute(f"update statsig_{ledger} set logged_at = logged_at - interval 400 day")
+    assert project.command("prune", "--older-than", "180d").returncode == 0
+    assert ids(file, "select key from statsig_deliveries where sync_name = 'seen_events'") == saw
 
 
 def test_ledgers_and_models_may_be_in_an_attached_file_and_views_may_read_another(

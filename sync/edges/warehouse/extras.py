@@ -35,14 +35,14 @@ class Extras:
         """Attaches the databases that a query names. Raises ``WarehouseError`` where one cannot be."""
         for one in self.output.attachments:
             if one.name not in self._attached and one.is_named_in(query):
-                self._attach(one, True)
+                self._attach(one, self.read_only, is_awaited=True)
 
     def attach_files(self) -> bool:
         """Attaches the files that can be at once; returns whether there was any."""
         waiting = [one for one in self.output.attachments if one.file is not None and one.name not in self._attached]
         for one in waiting:
             with suppress(duckdb.Error, WarehouseError):
-                self._attach(one, is_awaited=False)
+                self._attach(one, self.read_only, is_awaited=False)
         return bool(waiting)
 
     def complete(self, problem: str = "") -> None:
@@ -59,8 +59,8 @@ class Extras:
             self._try("a secret of the profile could not be made", self.connection.execute, statement)
         for attachment in self.output.attachments:
             if attachment.name not in self._attached:
-                is_awaited = attachment.name.lower() in problem.lower()
-                self._try("", self._attach, attachment, is_awaited)
+                # What only a view names is only read.
+                self._try("", self._attach, attachment, True, attachment.name.lower() in problem.lower())
         for name, statement in self.settings:
             self._try(f"the setting {name} could not be set", self.connection.execute, statement)
         self.lacking.extend(self.output.not_had)
@@ -81,12 +81,12 @@ class Extras:
             self.connection.execute(extension.install)
             self.connection.execute(f"load {extension.name}")
 
-    def _attach(self, attachment: Attachment, is_awaited: bool) -> None:
+    def _attach(self, attachment: Attachment, read_only: bool, is_awaited: bool) -> None:
         file = attachment.file
         if file is not None and not file.exists():
             # DuckDB would make it.
             raise WarehouseError(f"{file}, which the profile attaches as {attachment.name}, does not exist")
         shown = str(file) if file is not None else f"the database attached as {attachment.name}"
-        statement = attachment.statement(self.read_only)
+        statement = attachment.statement(read_only)
         self.opener(lambda: self.connection.execute(statement), shown, is_awaited)
         self._attached.add(attachment.name)

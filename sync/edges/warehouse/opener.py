@@ -57,5 +57,7 @@ class Opener:
         else:
             kind = ", a MotherDuck database" if self.output.is_motherduck and shown == self.output.shown else ""
             found = WarehouseError(f"{shown}{kind}: {words}{wording.memory_advice(error)}")
-        is_secret = "?" in self.output.path or bool(self.output.hidden)
+        # The address of another database may hold a password.
+        has_address = any(one.file is None for one in self.output.attachments)
+        is_secret = "?" in self.output.path or bool(self.output.hidden) or has_address
         raise found from (None if is_secret else error)
