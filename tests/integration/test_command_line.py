@@ -9,13 +9,14 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from sync.edges.warehouse import Warehouse
+from sync.edges.warehouse import Warehouse, open_warehouse
 from sync.errors import WarehouseError
 from sync.run.commands import run
 from sync.run.prepare import Request
@@ -578,15 +579,40 @@ def test_ids_that_the_output_cannot_show_are_shown_escaped(project: Project, arr
     assert project.command("run", PYTHONIOENCODING="ascii").returncode == 0
 
 
+def warehouse(path: str, clock: StillClock, tell: Callable[[str], None] = lambda _: None) -> Warehouse:
+    return open_warehouse("profiles.yml", {"type": "duckdb", "path": path}, clock, tell)
+
+
 def test_a_locked_warehouse_is_waited_for_and_then_named(project: Project, holder: subprocess.Popen[str]) -> None:
     path = str(project.folder / "warehouse.duckdb")
     clock = StillClock()
-    with pytest.raises(WarehouseError) as found, Warehouse(path, {}, clock).reading():
+    told: list[str] = []
+    with pytest.raises(WarehouseError) as found, warehouse(path, clock, told.append).reading():
         pass
     let_go(holder)
     assert 60 <= clock.elapsed < 61
-    for part in (path, "held by another process", "close the program"):
+    for part in (path, "held by another process", f"(PID {holder.pid})", "close the program"):
         assert part in str(found.value)
+    (line,) = told
+    for part in (path, "held by another process", f"(PID {holder.pid})", "up to 60 seconds"):
+        assert part in line
+
+
+def test_a_command_says_on_standard_error_what_it_waits_for(shop: Project, holder: subprocess.Popen[str]) -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-m", "sync", "plan", "--json"],
+        cwd=shop.folder,
+        env=shop.process_environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stderr is not None
+    line = command.stderr.readline()
+    let_go(holder)
+    output, rest = command.communicate(timeout=300)
+    assert f"(PID {holder.pid}); waiting for up to 60 seconds." in line
+    assert (json.loads(output)["exit_code"], rest) == (0, "")
 
 
 def test_a_run_waits_once_for_a_locked_warehouse(project: Project, holder: subprocess.Popen[str]) -> None:
@@ -609,7 +635,7 @@ class _ReleasingClock(StillClock):
 def test_a_warehouse_that_is_let_go_in_time_is_used(project: Project, holder: subprocess.Popen[str]) -> None:
     clock = _ReleasingClock()
     clock.holder = holder
-    with Warehouse(str(project.folder / "warehouse.duckdb"), {}, clock).reading() as session:
+    with warehouse(str(project.folder / "warehouse.duckdb"), clock).reading() as session:
         assert session.value("select count(*) from statsig_run_log") == 0
     assert len(clock.pauses) == 1
 
