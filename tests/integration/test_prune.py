@@ -208,7 +208,8 @@ def test_pruning_leaves_what_the_gate_says(project: Project, arrived: StandIn) -
     project.execute(
         "update statsig_build_log set logged_at = logged_at - interval 90 day",
         "insert into statsig_build_log by name select * replace (invocation_id || '-before' as invocation_id,"
-        " 'error' as status, logged_at - interval 1 day as logged_at, started_at - interval 1 day as started_at)"
+        " 'error' as status, logged_at - interval 1 day as logged_at, started_at - interval 1 day as started_at,"
+        " completed_at - interval 1 day as completed_at)"
         " from statsig_build_log",
     )
     before = project.rows("select count(*) from statsig_build_log")[0][0]
