@@ -171,9 +171,7 @@ def test_run_results_are_read_as_far_as_a_sync_needs_them(file: Path) -> None:
             started_at=dt.datetime(2026, 10, 1, 8, 58),
             completed_at=dt.datetime(2026, 10, 1, 8, 59),
         ),
-        "test.shop.unique": NodeRun(
-            "test.shop.unique", "test", "unique", "pass", "invocation-2", "build", failures=0
-        ),
+        "test.shop.unique": NodeRun("test.shop.unique", "test", "unique", "pass", "invocation-2", "build", failures=0),
         "model.shop.gone": NodeRun("model.shop.gone", "", "model.shop.gone", "error", "invocation-2", "build"),
     }
 

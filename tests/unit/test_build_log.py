@@ -41,9 +41,7 @@ GRAPH = {
 LEDGERS = {"statsig_run_log": {"relation": '"shop"."main"."statsig_run_log"', "materialized": "ledger"}}
 
 
-def state(
-    runs: list[tuple[Any, ...]] | None = None, known: tuple[str, ...] = (), **texts: Any
-) -> DbtState:
+def state(runs: list[tuple[Any, ...]] | None = None, known: tuple[str, ...] = (), **texts: Any) -> DbtState:
     """What is read of an invocation; ``texts`` replace what it wrote of the project."""
     written = {"syncs": [SYNC], "graph": GRAPH, "ledgers": LEDGERS, **texts}
     encoded = {name: value if isinstance(value, str) else json.dumps(value) for name, value in written.items()}
@@ -79,8 +77,34 @@ def test_the_project_is_read_as_the_last_command_left_it() -> None:
 def test_what_became_of_a_node_is_read_with_what_a_unit_test_tests() -> None:
     began, ended = dt.datetime(2026, 10, 1, 9), dt.datetime(2026, 10, 1, 9, 1)
     rows = [
-        ("model.shop.audience", "model", "audience", "success", "i1", "build", began, ended, None, '"a"', "--empty", None),
-        ("unit_test.shop.u", "unit_test", "u", "fail", "i1", "test", began, None, 2, None, None, '["model.shop.audience"]'),
+        (
+            "model.shop.audience",
+            "model",
+            "audience",
+            "success",
+            "i1",
+            "build",
+            began,
+            ended,
+            None,
+            '"a"',
+            "--empty",
+            None,
+        ),
+        (
+            "unit_test.shop.u",
+            "unit_test",
+            "u",
+            "fail",
+            "i1",
+            "test",
+            began,
+            None,
+            2,
+            None,
+            None,
+            '["model.shop.audience"]',
+        ),
     ]
     assert state(rows).proof.runs == {
         "model.shop.audience": NodeRun(
