@@ -171,7 +171,7 @@ def test_a_run_that_stood_still_while_another_went_on_sends_nothing_more(visits:
     class _StandsStill(printing.QuietObserver):
         def accepted(self, plan: SyncPlan, keys: int) -> None:
             if not clock.elapsed:
-                clock.elapsed = 2_000
+                clock.elapsed = 3_000
                 assert run_still(visits, clock).exit_code == 0
 
     with pytest.raises(DeliveryError, match="went on meanwhile"):
@@ -193,7 +193,7 @@ def test_a_segment_sync_that_lost_its_lease_writes_down_what_it_sent_and_sends_n
 
     class _StandsStill(printing.QuietObserver):
         def accepted(self, plan: SyncPlan, keys: int) -> None:
-            clock.elapsed = 2_000
+            clock.elapsed = 3_000
             hold(project, clock, seconds=3600, sync_name="people")
 
     with pytest.raises(DeliveryError, match="for longer than its lease, and another run of this sync went on"):
