@@ -320,11 +320,8 @@ def test_an_exposure_depends_on_exactly_one_model(project: Project) -> None:
     events = {"object": "events", "unique_key": "id", "event_name": "visit"}
     for name in ("none", "two"):
         project.sync(name, "visits", events)
-    manifest = project.artifact("manifest")
-    exposures = manifest["exposures"]
-    exposures[f"exposure.{PACKAGE}.none"]["depends_on"]["nodes"] = []
-    exposures[f"exposure.{PACKAGE}.two"]["depends_on"]["nodes"] *= 2
-    project.write_artifact("manifest", manifest)
+    nodes = {"none": [], "two": [f"model.{PACKAGE}.visits"] * 2}
+    project.change_syncs(lambda exposure: exposure.update(depends_on=nodes[exposure["name"]]))
     errors = faults_of(command_here(project, "check"))
     assert len(errors) == 2
     assert all("depends_on" in error and "exactly one model" in error for error in errors)
@@ -431,9 +428,8 @@ def test_a_missing_ledger_gets_the_command_that_creates_it(shop: Project, arrive
 
 
 def test_a_project_without_the_ledgers_models_is_told_what_to_do(shop: Project) -> None:
-    manifest = shop.artifact("manifest")
-    del manifest["nodes"][f"model.{PACKAGE}.statsig_changelog"]
-    shop.write_artifact("manifest", manifest)
+    del shop.logged["ledgers"]["statsig_changelog"]
+    shop.log_invocation()
     (error,) = faults_of(command_here(shop, "run"))
     for part in ("statsig_changelog", "as a dbt package", "dbt build"):
         assert part in error
@@ -501,9 +497,8 @@ def test_missing_files_profiles_targets_and_models_are_named_with_what_to_do(
 def test_a_model_has_a_relation_whose_name_is_a_name_and_nothing_else(
     shop: Project, arrived: StandIn, relation: str | None, said: str
 ) -> None:
-    manifest = shop.artifact("manifest")
-    manifest["nodes"][f"model.{PACKAGE}.people"]["relation_name"] = relation
-    shop.write_artifact("manifest", manifest)
+    shop.node(f"model.{PACKAGE}.people", relation=relation, materialized="table")
+    shop.set_status(f"model.{PACKAGE}.people", "success")
     (error,) = faults_of(command_here(shop, "run"))
     assert said in error
     assert arrived.requests() == []
@@ -555,11 +550,12 @@ def let_go(holder: subprocess.Popen[str]) -> None:
 
 
 def test_artifacts_of_another_project_are_refused(shop: Project, arrived: StandIn) -> None:
+    flags = shop.as_artifacts()
     for name in ("manifest", "run_results"):
         artifact = shop.artifact(name)
         artifact["metadata"]["project_name"] = "another_shop"
         shop.write_artifact(name, artifact)
-    finished = shop.command("run")
+    finished = command_here(shop, "run", *flags)
     assert finished.returncode == 2
     for part in ("manifest.json", "'another_shop'", "'statsig_sync'", "dbt build"):
         assert part in finished.stderr

@@ -133,32 +133,6 @@ def test_the_gate_refuses_by_default_warns_or_is_off_as_asked(project: Project, 
     assert "strict" in wrong.stderr
 
 
-def write_artifacts(project: Project, **arguments: Any) -> tuple[str, ...]:
-    """Writes what dbt has built as the artifacts of one build; returns the flags that make a command go by them."""
-    manifest, results = project.artifact("manifest"), project.artifact("run_results")
-    logged = project.logged
-    manifest["nodes"] |= {
-        unique_id: {**node, "relation_name": node["relation"], "config": {"materialized": node["materialized"]}}
-        for unique_id, node in logged["graph"]["nodes"].items()
-    }
-    manifest["exposures"] = {
-        f"exposure.{PACKAGE}.{one['name']}": {
-            "name": one["name"],
-            "depends_on": {"nodes": one["depends_on"]},
-            "config": {"meta": {"statsig": one["meta"]}},
-        }
-        for one in logged["syncs"]
-    }
-    results["results"] = [{"unique_id": unique_id, "status": "success"} for unique_id in manifest["nodes"]]
-    results["args"] |= arguments
-    project.write_artifact("manifest", manifest)
-    project.write_artifact("run_results", results)
-    return ARTIFACTS
-
-
-ARTIFACTS = ("--manifest", "target/manifest.json", "--run-results", "target/run_results.json")
-
-
 def refused(project: Project, *arguments: str) -> str:
     """Why the run of everything is refused."""
     finished = command_here(project, "run", *arguments)
@@ -172,11 +146,11 @@ def test_of_artifacts_only_what_dbt_build_or_its_retry_has_written_proves_anythi
     visits(project, "visits")
     told = {"generate": "docs generate"}
     for command in ("compile", "generate", "list", "test", "run", "seed", "snapshot", "source freshness"):
-        message = refused(project, *write_artifacts(project, which=command))
+        message = refused(project, *project.as_artifacts(which=command))
         assert f"dbt {told.get(command, command)}" in message
         assert "run dbt build" in message.lower()
     assert arrived.requests() == []
-    assert command_here(project, "run", *write_artifacts(project, which="retry")).returncode == 0
+    assert command_here(project, "run", *project.as_artifacts(which="retry")).returncode == 0
     assert arrived.users() == ["visits"]
 
 
@@ -184,14 +158,14 @@ def test_artifacts_of_models_that_were_built_from_no_or_few_rows_are_not_sent(
     project: Project, arrived: StandIn
 ) -> None:
     visits(project, "visits")
-    assert "--empty" in refused(project, *write_artifacts(project, empty=True))
-    assert "--sample" in refused(project, *write_artifacts(project, empty=False, sample={"start": "2026-01-01"}))
+    assert "--empty" in refused(project, *project.as_artifacts(empty=True))
+    assert "--sample" in refused(project, *project.as_artifacts(empty=False, sample={"start": "2026-01-01"}))
     assert arrived.requests() == []
 
 
 def test_artifacts_of_two_invocations_prove_nothing_together(project: Project, arrived: StandIn) -> None:
     visits(project, "visits")
-    flags = write_artifacts(project)
+    flags = project.as_artifacts()
     results = project.artifact("run_results")
     results["metadata"]["invocation_id"] = "another-invocation"
     project.write_artifact("run_results", results)
@@ -214,20 +188,20 @@ def test_artifacts_of_another_target_profile_or_profiles_file_are_refused_with_b
         ("profile", "ci", f"'{PACKAGE}'"),
         ("profiles_dir", str(elsewhere), str(project.folder)),
     ):
-        message = refused(project, *write_artifacts(project, **{**here, argument: built}))
+        message = refused(project, *project.as_artifacts(**{**here, argument: built}))
         assert "run_results.json is of a dbt build with " in message
         assert built in message
         assert opened in message
     assert arrived.requests() == []
     # A folder of another machine cannot be compared.
-    flags = write_artifacts(project, target="dev", profile=PACKAGE, profiles_dir="/builds/of/another/machine")
+    flags = project.as_artifacts(target="dev", profile=PACKAGE, profiles_dir="/builds/of/another/machine")
     assert command_here(project, "run", *flags).returncode == 0
     assert arrived.users() == ["visits"]
 
 
 def test_both_artifacts_have_to_be_named_where_no_project_is_at_hand(project: Project, tmp_path: Path) -> None:
     visits(project, "visits")
-    write_artifacts(project)
+    project.as_artifacts()
     target = project.folder / "target"
     away = replace(project, folder=tmp_path / "away")
     away.folder.mkdir()
