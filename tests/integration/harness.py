@@ -241,7 +241,7 @@ class Project:
             for one in project["syncs"]
         }
         results["results"] = [{"unique_id": unique_id, "status": "success"} for unique_id in manifest["nodes"]]
-        results["args"] |= arguments
+        results["args"] |= {"profiles_dir": str(self.folder), **arguments}
         self.write_artifact("manifest", manifest)
         self.write_artifact("run_results", results)
         target = self.folder / "target"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sync.core.delivery import Patience
+from sync.core.graph import DbtState, Proof
+from sync.core.plan import Plan
 from sync.errors import RefusedError
 from sync.run.commands import plan
 from sync.run.prepare import Request
@@ -182,21 +185,117 @@ def test_artifacts_of_another_target_profile_or_profiles_file_are_refused_with_b
     visits(project, "visits")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    here = {"profiles_dir": str(project.folder), "target": None, "profile": None}
     for argument, built, opened in (
         ("target", "prod", "'dev'"),
         ("profile", "ci", f"'{PACKAGE}'"),
         ("profiles_dir", str(elsewhere), str(project.folder)),
     ):
-        message = refused(project, *project.as_artifacts(**{**here, argument: built}))
+        message = refused(project, *project.as_artifacts(**{"target": None, "profile": None, argument: built}))
         assert "run_results.json is of a dbt build with " in message
         assert built in message
         assert opened in message
     assert arrived.requests() == []
+    # The profile's own target is meant where a command names none.
+    add_target(project, "prod")
+    flags = project.as_artifacts(target=None, profile=None)
+    message = refused(project, *flags, "--target", "prod")
+    assert "with target 'dev', but the target here is 'prod'" in message
+    assert command_here(project, "plan", *project.as_artifacts(target="prod"), "--target", "prod").returncode == 0
     # A folder of another machine cannot be compared.
     flags = project.as_artifacts(target="dev", profile=PACKAGE, profiles_dir="/builds/of/another/machine")
     assert command_here(project, "run", *flags).returncode == 0
     assert arrived.users() == ["visits"]
+
+
+def add_target(project: Project, name: str) -> None:
+    """Another target of the profile, in the same warehouse."""
+    file = project.folder / "profiles.yml"
+    profiles = json.loads(file.read_text())
+    outputs = profiles[PACKAGE]["outputs"]
+    outputs[name] = outputs["dev"]
+    file.write_text(json.dumps(profiles))
+
+
+def test_a_target_is_found_although_the_usual_one_cannot_be(project: Project, arrived: StandIn) -> None:
+    visits(project, "visits")
+    add_target(project, "prod")
+    file = project.folder / "profiles.yml"
+    profiles = json.loads(file.read_text())
+    profiles[PACKAGE]["outputs"]["dev"] = {"type": "duckdb", "path": "{{ env_var('NOT_SET_HERE') }}"}
+    file.write_text(json.dumps(profiles))
+    assert "NOT_SET_HERE" in command_here(project, "plan").stderr
+    message = command_here(project, "plan", "--target", "prod").stderr
+    assert "dbt has written no build log for profile" in message
+    assert "target 'dev'" in message
+    assert command_here(project, "run", *project.as_artifacts(target="prod"), "--target", "prod").returncode == 0
+    assert arrived.users() == ["visits"]
+
+
+# Whose build log it is.
+
+
+def test_from_a_folder_without_a_project_the_only_one_in_the_warehouse_is_meant(
+    project: Project, arrived: StandIn, tmp_path: Path
+) -> None:
+    visits(project, "visits")
+    away = replace(project, folder=tmp_path / "away")
+    away.folder.mkdir()
+    profiles = ("--profiles-dir", str(project.folder))
+    project.log_invocation(project_name="another_shop")
+    finished = command_here(away, "run", *profiles)
+    assert finished.returncode == 2
+    for part in ("several projects", "'another_shop'", f"'{PACKAGE}'", "--project-dir"):
+        assert part in finished.stderr
+    assert command_here(away, "run", *profiles, "--project-dir", str(project.folder)).returncode == 0
+    assert arrived.users() == ["visits"]
+    project.execute("delete from statsig_build_log where project_name = 'another_shop'")
+    assert command_here(away, "plan", *profiles).returncode == 0
+
+
+def test_a_build_log_of_others_is_named_where_there_is_none_of_this_one(project: Project) -> None:
+    project.execute("update statsig_build_log set target_name = 'prod'")
+    finished = command_here(project, "run")
+    assert finished.returncode == 2
+    for part in ("target 'dev'", "target 'prod'", "dbt build", "on-run-end"):
+        assert part in finished.stderr
+    project.execute("delete from statsig_build_log")
+    assert "dbt has written no build log here, so nothing proves the data" in command_here(project, "check").stderr
+
+
+def test_an_ephemeral_model_is_called_that_and_what_to_write(project: Project) -> None:
+    visits(project, "visits")
+    project.node(MODEL + "visits", materialized="ephemeral")
+    project.set_status(MODEL + "visits", None)
+    for command in ("plan", "check"):
+        finished = command_here(project, command)
+        assert finished.returncode in (2, 3)
+        assert "ephemeral" in finished.stdout + finished.stderr
+        assert "materialized: table" in finished.stdout + finished.stderr
+
+
+# How old it is.
+
+
+def test_data_that_is_older_than_allowed_is_refused_and_the_rest_says_when_it_was_built(
+    project: Project, arrived: StandIn
+) -> None:
+    visits(project, "old", "new")
+    project.sync("old", "old", {"object": "events", "unique_key": "id", "event_name": "visit", "max_age": "2 hours"})
+    project.test("unique_new", "new", "pass")
+    day_ago = dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) - dt.timedelta(hours=26)
+    project.set_status(MODEL + "old", "success", started_at=day_ago, completed_at=day_ago)
+    finished = command_here(project, "plan")
+    assert "old: its model was built 1 day ago, and max_age allows data of up to 2 hours. Run dbt build." in (
+        finished.stdout
+    )
+    assert command_here(project, "plan", "--max-age", "2d").returncode == 0
+    assert command_here(project, "run", "--max-age", "1d", "--gate", "off").returncode == 3
+    assert arrived.requests() == []
+    ran = command_here(project, "run", "--max-age", "2 days")
+    assert ran.returncode == 0
+    assert "old: built 1 day ago, no tests" in ran.stderr
+    assert re.search("new: built [0-9]+ seconds? ago, 1 test passed", ran.stderr)
+    assert arrived.users() == ["new", "old"]
 
 
 def test_both_artifacts_have_to_be_named_where_no_project_is_at_hand(project: Project, tmp_path: Path) -> None:
@@ -213,28 +312,34 @@ def test_both_artifacts_have_to_be_named_where_no_project_is_at_hand(project: Pr
     assert command_here(away, "plan", *profiles, *both).returncode == 0
 
 
-class _BuildsMeanwhile(StillClock):
-    """Lets dbt run while the rows are read: the time is asked for then."""
+@dataclass(frozen=True)
+class _BuiltAgain:
+    """What dbt has done, where it has built a model once more since the first look."""
 
-    project: Project
-    said: str = "success"
+    first: DbtState
+    model: str
 
-    def now(self) -> dt.datetime:
-        self.project.log_run(f"{MODEL}people", self.said)
-        return super().now()
+    def read(self) -> DbtState:
+        run = replace(self.first.proof.runs[self.model], invocation_id="another-invocation")
+        return replace(self.first, proof=Proof({**self.first.proof.runs, self.model: run}))
+
+    def doubt(self) -> None:
+        return None
 
 
 def test_rows_that_dbt_may_have_built_again_since_the_gate_are_not_sent(project: Project, arrived: StandIn) -> None:
-    visits(project, "visits")
-    arrived.put_segment("people", "ann")
-    project.table("people", "select 'ann' as user_id")
-    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
-    clock = _BuildsMeanwhile()
-    clock.project = project
+    visits(project, "visits", "others")
+
+    def planned(model: str, **request: Any) -> Plan:
+        world = world_of(project, StillClock())
+        again = replace(world, source=_BuiltAgain(world.state, MODEL + model))
+        return plan(again, Request(select=["visits"], **request), Patience())
+
     with pytest.raises(RefusedError, match="dbt has run while the rows were read"):
-        plan(world_of(project, clock), Request(), Patience())
+        planned("visits")
     assert arrived.requests() == []
-    assert plan(world_of(project, clock), Request(gate="off"), Patience()).refusals == ()
+    for fine in (planned("others"), planned("visits", gate="off")):
+        assert fine.refusals == ()
 
 
 def test_ledgers_that_dbt_makes_anew_at_each_build_are_refused(project: Project, arrived: StandIn) -> None:
