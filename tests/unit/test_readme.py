@@ -36,6 +36,7 @@ PAGES = {
 
 # Flags of other commands that the pages mention: dbt's, pip's, git's, ruff's, mypy's and pytest's.
 FOREIGN_FLAGS = {
+    "--defer",
     "--editable",
     "--empty",
     "--full-refresh",
