@@ -406,9 +406,9 @@ def test_a_warehouse_that_cannot_be_opened_does_not_hide_the_other_faults(
                 ("prune", "--older-than", "180d")]
 )  # fmt: skip
 def test_a_database_that_is_not_there_is_wrong_configuration(shop: Project, command: tuple[str, ...]) -> None:
-    (shop.folder / "warehouse.duckdb").unlink()
     # The gate does not come first: what it says of a build would lead nowhere.
     shop.set_status(f"model.{PACKAGE}.visits", "error")
+    (shop.folder / "warehouse.duckdb").unlink()
     (error,) = faults_of(command_here(shop, *command))
     assert "warehouse.duckdb does not exist. Run dbt build first" in error
 
