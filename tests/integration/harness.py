@@ -240,6 +240,7 @@ class Project:
             }
             for one in project["syncs"]
         }
+        manifest["metadata"]["generated_at"] = _now().isoformat() + "Z"
         results["results"] = [{"unique_id": unique_id, "status": "success"} for unique_id in manifest["nodes"]]
         results["args"] |= {"profiles_dir": str(self.folder), **arguments}
         self.write_artifact("manifest", manifest)

@@ -29,7 +29,8 @@ LEDGERS = {
         lease_expires_at timestamp, holder varchar, object varchar, mode varchar, project varchar,
         destination varchar, model varchar, unique_key varchar, dbt_invocation_id varchar, sync_version varchar,
         overrides varchar, event_name varchar, renamed_from varchar, metadata_columns varchar, events_from timestamp,
-        events_until timestamp, notes varchar, rows_read bigint, rows_rejected bigint, adds_planned bigint, removes_planned bigint, events_planned bigint,
+        events_until timestamp, notes varchar, rows_read bigint, rows_rejected bigint, adds_planned bigint,
+        removes_planned bigint, events_planned bigint,
         keys_accepted bigint, keys_rejected bigint, keys_unsent bigint, keys_unknown bigint, requests bigint,
         message varchar""",
     "statsig_batch_log": """

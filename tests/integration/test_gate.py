@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +120,7 @@ def test_the_gate_refuses_by_default_warns_or_is_off_as_asked(project: Project, 
 
     warned = command_here(project, "run", "--gate", "warn")
     assert (warned.returncode, arrived.users()) == (0, ["visits"])
-    assert warned.stderr.startswith("warning: visits: test not_null_visits")
+    assert "warning: visits: test not_null_visits on visits failed" in warned.stderr
     assert "warning" not in warned.stdout
 
     project.table("visits", "select 2 as id, 'later' as user_id")
@@ -271,6 +273,58 @@ def test_an_ephemeral_model_is_called_that_and_what_to_write(project: Project) -
         assert finished.returncode in (2, 3)
         assert "ephemeral" in finished.stdout + finished.stderr
         assert "materialized: table" in finished.stdout + finished.stderr
+
+
+# What the project says by now.
+
+
+def yaml_of(project: Project, minutes: float) -> None:
+    """The project has a YAML file that was changed so many minutes after this."""
+    file = project.folder / "models" / "marts.yml"
+    file.write_text("models: []")
+    moment = time.time() + 60 * minutes
+    os.utime(file, (moment, moment))
+
+
+def test_what_was_changed_after_the_build_is_said_by_plan_and_run(project: Project, arrived: StandIn) -> None:
+    yaml_of(project, minutes=-60)
+    visits(project, "visits")
+    assert "was changed after" not in command_here(project, "plan").stdout
+    yaml_of(project, minutes=60)
+    warning = "models/marts.yml was changed after dbt's last build; what is new counts from the next dbt build."
+    assert f"warning: {warning}" in command_here(project, "plan").stdout
+    assert f"warning: {warning}" in command_here(project, "run").stderr
+    assert arrived.users() == ["visits"]
+    # A checkout that is new as a whole says nothing.
+    moment = time.time() + 3600
+    for place, _, names in os.walk(project.folder):
+        for name in names:
+            os.utime(os.path.join(place, name), (moment, moment))
+    assert "was changed after" not in command_here(project, "plan").stdout
+
+
+def test_check_goes_by_the_syncs_that_dbt_has_parsed_since_the_build(project: Project) -> None:
+    visits(project, "visits")
+    built = [dict(one) for one in project.synced()]
+    project.sync("visits", "visits", {"object": "events", "unique_key": "nothing", "event_name": "visit"})
+    project.as_artifacts()
+    project.execute("delete from statsig_build_log where record = 'invocation' and syncs like '%nothing%'")
+    assert built != project.synced()
+    checked = command_here(project, "check")
+    assert checked.returncode == 2
+    assert "nothing" in checked.stderr
+    # The build is what is sent.
+    assert command_here(project, "plan").returncode == 0
+    project.change_syncs(lambda exposure: exposure.update(meta={**exposure["meta"], "unique_key": "user_id"}))
+    project.as_artifacts()
+    project.execute("delete from statsig_build_log where record = 'invocation' and syncs like '%\"user_id\"%'")
+    checked = command_here(project, "check")
+    assert checked.returncode == 0, checked.stderr
+    assert "which is younger than the last build; plan and run go by the build" in checked.stdout
+    yaml_of(project, minutes=60)
+    assert "models/marts.yml was changed after dbt read it last: run dbt parse first" in (
+        command_here(project, "check").stdout
+    )
 
 
 # How old it is.
