@@ -229,7 +229,10 @@ class PlainObserver:
         self._stream = as_far_as_possible(stream)
 
     def planned(self, plan: Plan) -> None:
-        """Says what is worth knowing before anything is sent."""
+        """Says when what is sent was built, and what else is worth knowing before anything is sent."""
+        for one in plan.syncs:
+            if one.sync.name in plan.built:
+                print(f"{one.sync.name}: {plan.built[one.sync.name]}", file=self._stream, flush=True)
         for remark in _remarks(plan):
             print(remark, file=self._stream, flush=True)
 

@@ -167,9 +167,24 @@ def read_artifacts(manifest_file: Path, results_file: Path) -> Artifacts:
     )
 
 
+@dataclass(frozen=True)
+class Written:
+    """A project as dbt has parsed it: ``written_at`` (UTC without a zone) is when, None where that is not known."""
+
+    graph: Graph
+    ledgers: Mapping[str, Relation]
+    written_at: dt.datetime | None
+
+
+def read_written(path: Path) -> Written:
+    """The manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
+    manifest = _read(path, _Manifest, _OLDEST_MANIFEST)
+    return Written(_graph(manifest), _ledgers(manifest), _naive(manifest.metadata.generated_at))
+
+
 def read_graph(path: Path) -> Graph:
     """The graph of the manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
-    return _graph(_read(path, _Manifest, _OLDEST_MANIFEST))
+    return read_written(path).graph
 
 
 def read_command(path: Path) -> tuple[str, Arguments] | None:

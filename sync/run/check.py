@@ -16,6 +16,7 @@ from sync.run.gather import known_members
 from sync.run.lists import find_orphans, members_by_list
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
 from sync.run.world import World
+from sync.run.written import draft
 from sync.spec.model import SegmentConfig, Sync
 
 
@@ -29,11 +30,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The syncs that passed, what is worth a warning, and the lists that no sync of the project writes any more."""
+    """The syncs that passed, what is worth a warning, and the lists that no sync of the project writes any more.
+
+    ``notes`` say where the syncs stand, where that is not the last build.
+    """
 
     syncs: tuple[Checked, ...]
     warnings: tuple[str, ...]
     orphans: tuple[KnownList, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check(world: World, request: Request, patience: Patience) -> CheckReport:
@@ -42,6 +47,8 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
     Raises ``ConfigError`` with every fault that can be found without the network, then with every fault
     of the segments; ``DeliveryError`` where Statsig cannot be asked.
     """
+    drafted = draft(world)
+    world = drafted.world
     found = configured(world, request, needs_keys=True)
     if faults := with_relation_faults(world, found):
         raise ConfigError(faults)
@@ -53,7 +60,8 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
     if checks.faults:
         raise ConfigError(list(checks.faults))
     orphans = _orphans(world, found)
-    return CheckReport(checked, (*environments.warnings, *checks.warnings, *map(orphan_warning, orphans)), orphans)
+    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *map(orphan_warning, orphans))
+    return CheckReport(checked, warnings, orphans, drafted.notes)
 
 
 @dataclass

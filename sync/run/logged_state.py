@@ -21,14 +21,15 @@ class LoggedSource:
     """The build log of a project and target.
 
     ``artifacts`` is where dbt puts those of the project, None where no project is at hand. ``usual`` is the profile and
-    the target that dbt takes where its command line names none; ``is_explicit`` says whether that of statsig-sync did.
+    the target that dbt takes where its command line names none, None where these are not known; ``is_explicit`` says
+    whether that of statsig-sync did.
     """
 
     warehouse: Warehouse
     clock: Clock
     wanted: Wanted
     artifacts: Path | None
-    usual: Wanted
+    usual: Wanted | None
     is_explicit: bool = field(kw_only=True)
 
     def read(self) -> DbtState:
@@ -45,9 +46,10 @@ class LoggedSource:
         if found is None or found[1].which not in _LOGGED:
             return None
         invocation_id, arguments = found
-        built = Wanted(arguments.profile or self.usual.profile, arguments.target or self.usual.target)
+        usual = self.usual or self.wanted
+        built = Wanted(arguments.profile or usual.profile, arguments.target or usual.target)
         is_elsewhere = (built.profile, built.target) != (self.wanted.profile, self.wanted.target)
-        if is_elsewhere and self.is_explicit:
+        if self.is_explicit and (is_elsewhere or self.usual is None):
             return None
         with self.warehouse.reading() as session:
             if self._log(session).has(invocation_id, session):

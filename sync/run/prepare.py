@@ -31,6 +31,7 @@ from sync.run.gather_events import gather_events
 from sync.run.lists import find_orphans, members_by_list, members_by_project
 from sync.run.lookups import look_up_segments
 from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
+from sync.run.written import unbuilt_warnings
 from sync.spec.durations import duration
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import limits_of, partners
@@ -198,7 +199,7 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
         plan,
         refusals=(*selection.refusals, *plan.refusals),
         built={sync.name: _built(world, sync) for sync in selection.syncs},
-        warnings=(*selection.warnings, *plan.warnings, *environments.warnings),
+        warnings=(*selection.warnings, *unbuilt_warnings(world), *plan.warnings, *environments.warnings),
         limits={
             consoles.endpoint(sync).project: limits_of(sync.config.project, selection.all_syncs)
             for sync in selection.syncs
