@@ -187,13 +187,23 @@ def read_graph(path: Path) -> Graph:
     return read_written(path).graph
 
 
-def read_command(path: Path) -> tuple[str, Arguments] | None:
-    """The invocation that wrote the results at ``path``, and its arguments; None where they cannot be read."""
+@dataclass(frozen=True)
+class Command:
+    """A dbt command: its invocation, what it was told, and when it ended (UTC without a zone)."""
+
+    invocation_id: str
+    arguments: Arguments
+    ended_at: dt.datetime | None = None
+
+
+def read_command(path: Path) -> Command | None:
+    """The command that wrote the results at ``path``; None where they cannot be read."""
     try:
         results = _read(path, _RunResults, _OLDEST_RESULTS)
     except ConfigError:
         return None
-    return results.metadata.invocation_id, _arguments(results.args)
+    metadata = results.metadata
+    return Command(metadata.invocation_id, _arguments(results.args), _naive(metadata.generated_at))
 
 
 def _arguments(found: _Arguments) -> Arguments:

@@ -41,18 +41,23 @@ class LoggedSource:
         return find_build_log(session, self.wanted, ledger.naive_utc(self.clock.now()))
 
     def doubt(self) -> str | None:
-        """Where dbt's last command in the project at hand is not in the build log that is opened here."""
+        """Where dbt's last command in the project at hand is not in the build log that is opened here.
+
+        A command that is older than the last one in the build log says nothing.
+        """
         found = read_command(self.artifacts / "run_results.json") if self.artifacts else None
-        if found is None or found[1].which not in _LOGGED:
+        if found is None or found.arguments.which not in _LOGGED:
             return None
-        invocation_id, arguments = found
+        arguments = found.arguments
         usual = self.usual or self.wanted
         built = Wanted(arguments.profile or usual.profile, arguments.target or usual.target)
         is_elsewhere = (built.profile, built.target) != (self.wanted.profile, self.wanted.target)
         if self.is_explicit and (is_elsewhere or self.usual is None):
             return None
         with self.warehouse.reading() as session:
-            if self._log(session).has(invocation_id, session):
+            log = self._log(session)
+            is_old = found.ended_at is not None and found.ended_at < log.invocation.logged_at
+            if is_old or log.has(found.invocation_id, session):
                 return None
         return _elsewhere(arguments, built, self.wanted) if is_elsewhere else _not_logged(arguments, self.wanted)
 
