@@ -12,8 +12,8 @@ from sync.edges.artifacts import Arguments, read_command
 from sync.edges.warehouse import Session, Warehouse
 from sync.run.build_log import BuildLog, Wanted, find_build_log
 
-# The commands of dbt that the hooks write down.
-_LOGGED = frozenset({"build", "run", "test", "seed", "snapshot", "retry"})
+# The commands of dbt that change or test data. The hooks write down all of them but clone, for which dbt runs no hooks.
+_LOGGED = frozenset({"build", "run", "test", "seed", "snapshot", "retry", "clone"})
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ def _elsewhere(arguments: Arguments, built: Wanted, opened: Wanted) -> str:
 
 
 def _not_logged(arguments: Arguments, opened: Wanted) -> str:
+    if arguments.which == "clone":
+        return (
+            "the last command of dbt here, dbt clone, has put what another target holds in the place of models, which "
+            "is not proved here. Run dbt build"
+        )
     return (
         f"the last command of dbt here, dbt {arguments.which}, is not in the build log of {opened}: it was with "
         "another profile, target or warehouse, or the hooks of the dbt package statsig_sync did not run. Run dbt build "
