@@ -177,9 +177,10 @@ def test_events_of_a_sync_that_is_no_longer_in_the_project_stay(project: Project
     project.run()
     project.execute(*_AGED)
     orders(project, 3)
-    project.change_syncs(lambda exposure: exposure.update(name="purchases"))
+    (kept,) = project.synced()
+    project.no_sync("orders", {**kept, "name": "purchases"})
     assert prune(project, "--older-than", "180d")["deleted"]["statsig_changelog"] == 0
-    project.no_sync("purchases")
+    project.no_sync("purchases", kept)
     orders(project, 1, 2)
     project.run()
     assert len(arrived.events()) == 2
