@@ -83,6 +83,7 @@ def _request(options: argparse.Namespace) -> Any:
         options.keep_going,
         tuple(options.allow_removals),
         tuple(options.allow_new_keys),
+        tuple(options.allow_events),
         options.max_age,
     )
 

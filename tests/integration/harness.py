@@ -119,7 +119,13 @@ class Project:
         self.node(unique_id, **{**self._project()["graph"]["nodes"][unique_id], "parents": list(parents)})
 
     def sync(self, name: str, model: str, meta: Any, **more: Any) -> None:
-        """Makes or replaces an exposure on a model; ``more``: its description and the like."""
+        """Makes or replaces an exposure on a model; ``more``: its description and the like.
+
+        Events send all that there is at their first run; where ``backfill`` is None, it is not written.
+        """
+        if isinstance(meta, dict) and meta.get("object") == "events":
+            written = {"backfill": "all", **meta}
+            meta = {key: value for key, value in written.items() if key != "backfill" or value is not None}
         found = {
             "name": name,
             "file": "models/marts/_exposures.yml",

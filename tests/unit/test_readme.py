@@ -21,7 +21,7 @@ from sync.core.reasons import MEANING, NOT_SENT, SENT_WITHOUT
 from sync.sandbox.admin_api import routes
 from sync.sandbox.command import _parser as sandbox_parser
 from sync.spec.limits import Limits
-from sync.spec.model import MAPPABLE_FIELDS, EventConfig, Guard, SegmentConfig
+from sync.spec.model import MAPPABLE_FIELDS, EventConfig, EventGuard, Guard, SegmentConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -142,10 +142,11 @@ def test_every_key_of_a_sync_is_in_its_table_with_its_default_and_choices_and_no
             assert f"`{choice}`" in f"{default} {meaning}", (name, choice)
 
 
-def test_every_key_of_the_guard_is_in_its_table_with_its_default_and_no_other() -> None:
-    table = rows(section(README, "Segments").split("Keys of `guard`")[1])
-    assert set(table) - {"key"} == set(Guard.model_fields)
-    for name, field in Guard.model_fields.items():
+@pytest.mark.parametrize(("model", "title"), [(Guard, "Segments"), (EventGuard, "Events")])
+def test_every_key_of_a_guard_is_in_its_table_with_its_default_and_no_other(model: type[BaseModel], title: str) -> None:
+    table = rows(section(README, title).split("Keys of `guard`")[1])
+    assert set(table) - {"key"} == set(model.model_fields)
+    for name, field in model.model_fields.items():
         assert table[name][0] == default_of(field), name
 
 
