@@ -237,9 +237,10 @@ def test_a_target_is_found_although_the_usual_one_cannot_be(project: Project, ar
 
 
 def last_command(project: Project, invocation_id: str, which: str, **arguments: Any) -> None:
-    """dbt has left the results of this command in the target folder."""
+    """dbt has left the results of this command, which has just ended, in the target folder."""
     results = project.artifact("run_results")
-    results["metadata"]["invocation_id"] = invocation_id
+    ended = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=1)
+    results["metadata"] |= {"invocation_id": invocation_id, "generated_at": ended.isoformat()}
     results["args"] |= {"which": which, **arguments}
     project.write_artifact("run_results", results)
 
