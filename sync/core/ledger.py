@@ -19,6 +19,7 @@ BATCH_LOG = "statsig_batch_log"
 CHANGELOG = "statsig_changelog"
 REJECT_LOG = "statsig_reject_log"
 DRIFT_LOG = "statsig_drift_log"
+ARRIVAL_LOG = "statsig_arrival_log"
 BUILD_LOG = "statsig_build_log"
 DELIVERIES = "statsig_deliveries"
 MEMBERSHIP = "statsig_membership"
@@ -26,10 +27,11 @@ UNSETTLED = "statsig_unsettled"
 BATCHES = "statsig_batches"
 INVOCATIONS = "statsig_invocations"
 NODE_RUNS = "statsig_node_runs"
+EVENT_HOURS = "statsig_event_hours"
 
 # Python appends to all of them but the build log, to which dbt does.
-LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG, BUILD_LOG)
-RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS)
+LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG, ARRIVAL_LOG, BUILD_LOG)
+RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS, EVENT_HOURS)
 
 _TIME = pl.Datetime("us")
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {
@@ -116,6 +118,19 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "segment_id": pl.String,
         "id": pl.String,
         "drift": pl.String,
+    },
+    ARRIVAL_LOG: {
+        "run_id": pl.String,
+        "sync_name": pl.String,
+        "logged_at": _TIME,
+        "project": pl.String,
+        "event_name": pl.String,
+        "kind": pl.String,
+        "key": pl.String,
+        "day": pl.Date,
+        "expected": pl.Int64,
+        "counted": pl.Int64,
+        "verdict": pl.String,
     },
 }
 

@@ -143,7 +143,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         project,
         _keys_from(source, config),
         _keys_were_from(world, project, source.sync, session),
-        config.on_unknown == "resend",
+        config.unknown_then == "resend",
         int(session.value(f"select count(*) from {relation}") or 0),
         batches,
         intake.skips.count,
@@ -178,7 +178,7 @@ def _rows(world: World, source: Source, relation: str, session: Session, spool: 
     config = source.sync.config
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     columns = event_sql.resolve(config, source.columns)
-    ledgers = EventLedgers(world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.on_unknown)
+    ledgers = EventLedgers(world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.unknown_then)
     parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
     for part in parts(int(session.value(lines_query(relation, ledgers), parameters))):
         events = EventSource(config, columns, relation, part)

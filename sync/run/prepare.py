@@ -11,7 +11,7 @@ from sync.core.gate import age_problem, built, gate_problem
 from sync.core.guards import overlap_refusal
 from sync.core.ledger import naive_utc
 from sync.core.plan import BuiltWhen, Plan, Refusal
-from sync.edges.settings import key_faults
+from sync.edges.settings import ask_faults, key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
@@ -87,6 +87,7 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
         *pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror"),
         *pattern_faults(events, request.allow_new_keys, "--allow-new-keys", "event sync"),
         *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
+        *(ask_faults(syncs, everything, world.environment) if needs_keys else ()),
     ]
     return Configured(syncs, everything, tuple(found))
 
