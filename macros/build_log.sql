@@ -179,7 +179,13 @@
       {%- do pairs.append([key, statsig_sync.with_odd_keys(inner)]) -%}
     {%- endfor -%}
     {%- set odd = value.keys() | reject('string') | list -%}
-    {{- return({'!pairs': pairs} if odd else dict(pairs)) -}}
+    {{- return({'!pairs': pairs} if odd or '!pairs' in value else dict(pairs)) -}}
+  {%- elif value is iterable and value is not string -%}
+    {%- set items = [] -%}
+    {%- for item in value -%}
+      {%- do items.append(statsig_sync.with_odd_keys(item)) -%}
+    {%- endfor -%}
+    {{- return(items) -}}
   {%- endif -%}
   {{- return(value) -}}
 {% endmacro %}

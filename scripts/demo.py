@@ -1,6 +1,7 @@
 """The demo: a shop's raw data through dbt and statsig-sync into a local stand-in for Statsig.
 
-Builds the project as of one day, syncs, builds it as of the next, syncs again, and shows what arrived.
+Builds the project as of one day, syncs, shows what the gate refuses, builds it as of the next day, syncs again, and
+checks what arrived.
 Everything is written below ``.demo``, which each demo starts anew, or into a new folder of your choice.
 """
 
@@ -89,14 +90,22 @@ def _demo(url: str, folder: Path) -> int:
         "ids": [str(10_001 + number) for number in range(1_200)],
     }
     _post(f"{url}/sandbox/segments", newsletter)
-    for day in (FIRST_DAY, SECOND_DAY):
-        _title(f"The shop as of {day}")
-        _run(["dbt", "--quiet", "build", "--vars", json.dumps({"as_of": day})], variables)
-        if day == SECOND_DAY:
-            _run(["statsig-sync", "plan"], variables)
-        _run(["statsig-sync", "run"], variables)
+    first, second = (["--vars", json.dumps({"as_of": day})] for day in (FIRST_DAY, SECOND_DAY))
+    _title(f"The shop as of {FIRST_DAY}: the first run")
+    _run(["dbt", "--quiet", "build", *first], variables)
+    _run(["statsig-sync", "plan"], variables)
+    _run(["statsig-sync", "run"], variables)
+    _title("A model that is rebuilt without its tests is not sent")
+    _run(["dbt", "--quiet", "run", "--select", "statsig_events__demo_orders", *second], variables)
+    _run(["statsig-sync", "run", "--select", "statsig_orders"], variables, expect=3)
+    _title(f"The shop as of {SECOND_DAY}")
+    _run(["dbt", "--quiet", "build", *second], variables)
+    _run(["statsig-sync", "plan"], variables)
+    _run(["statsig-sync", "run"], variables)
     _title("Once more, with nothing new")
     _run(["statsig-sync", "run"], variables)
+    _title("Did it arrive?")
+    _run(["statsig-sync", "verify"], variables)
     _title("What Statsig has now")
     _show(url)
     _title("What the ledgers say")
@@ -125,11 +134,15 @@ def _title(text: str) -> None:
     print(f"\n== {text}\n", flush=True)
 
 
-def _run(command: list[str], variables: Mapping[str, str]) -> None:
+def _run(command: list[str], variables: Mapping[str, str], expect: int = 0) -> None:
     print("$ " + " ".join(command), flush=True)
-    finished = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, env=dict(variables), check=False)
-    if finished.returncode:
+    finished = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=ROOT, env=dict(variables), stderr=subprocess.STDOUT, check=False
+    )
+    if finished.returncode != expect:
         raise SystemExit(f"{' '.join(command)} ended with {finished.returncode}")
+    if expect:
+        print(f"(exit code {expect}: nothing was sent)", flush=True)
 
 
 def _post(url: str, body: dict[str, Any]) -> None:

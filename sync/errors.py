@@ -9,7 +9,8 @@
     │   └── OvertakenError   exit 1  another run has gone on, so what this one has read is old
     ├── StoppedError         exit 1  a signal asked to stop before anything was sent
     └── WarehouseError       exit 1  the warehouse, or a temporary file, could not be opened, read or written
-        └── LockedError      exit 1  another process holds the warehouse
+        ├── LockedError      exit 1  another process holds the warehouse
+        └── UnreadableError  exit 1  the warehouse can be read, but not the models of some syncs
 
 Expected failures of a request are values (``sync.core.delivery.Outcome``), not exceptions.
 """
@@ -89,3 +90,14 @@ class WarehouseError(StatsigSyncError):
 
 class LockedError(WarehouseError):
     """Another process holds the warehouse, and did not let it go in time."""
+
+
+class UnreadableError(WarehouseError):
+    """The warehouse can be read, but not a relation in it: a view that fails, or needs what cannot be had.
+
+    ``is_view`` says whether it is one; ``sync_names`` are the syncs whose models they are, where that is known.
+    """
+
+    def __init__(self, *messages: str, is_view: bool = False, sync_names: Sequence[str] = ()) -> None:
+        self.is_view, self.sync_names = is_view, tuple(sync_names)
+        super().__init__(*messages)

@@ -23,8 +23,10 @@ runs as (
         max(command) as command,
         coalesce(max(case when status <> 'started' then status end), 'started') as status,
         max(relation_name) as relation_name,
-        min(coalesce(started_at, logged_at)) as started_at,
+        coalesce(max(started_at), min(logged_at)) as started_at,
         max(completed_at) as completed_at,
+        -- Of commands that overlap, the one that was through with the node last has left it as it is.
+        max(coalesce(completed_at, logged_at)) as last_seen_at,
         max(failures) as failures,
         max(left_out_rows) as left_out_rows,
         max(tests) as tests
@@ -39,7 +41,7 @@ ranked as (
         *,
         row_number() over (
             partition by project_name, profile_name, target_name, unique_id
-            order by started_at desc, invocation_id desc
+            order by last_seen_at desc, invocation_id desc
         ) as recency
     from runs
 

@@ -65,7 +65,12 @@ def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never)
         options.run_results,
         profile=options.profile,
     )
-    return open_world(location, os.environ, SystemClock(should_stop), lambda: uuid.uuid4().hex)
+    return open_world(location, os.environ, SystemClock(should_stop), lambda: uuid.uuid4().hex, _tell)
+
+
+def _tell(line: str) -> None:
+    """Says on standard error what a command waits for, also where its output is JSON."""
+    print(f"statsig-sync: {line}", file=sys.stderr, flush=True)
 
 
 def _request(options: argparse.Namespace) -> Any:
@@ -131,7 +136,7 @@ def _plan(options: argparse.Namespace) -> int:
     from sync.run.commands import plan  # noqa: PLC0415
 
     found = plan(_world(options), _request(options), _patience(options))
-    code = 3 if found.refusals else 0
+    code = printing.refused_exit_code(found)
     if options.json:
         _print_json(options, code, summary(found))
     else:

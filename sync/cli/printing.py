@@ -26,7 +26,14 @@ def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
         return 1
     if fail_on_rejects and any(result.rows_rejected for result in report.results):
         return 1
-    return 3 if report.plan.refusals else 0
+    return refused_exit_code(report.plan)
+
+
+def refused_exit_code(plan: Plan) -> int:
+    """The exit code for what a plan leaves out."""
+    if plan.has_unreadable:
+        return 1
+    return 3 if plan.refusals else 0
 
 
 def verified_exit_code(found: Verification) -> int:
@@ -71,12 +78,16 @@ def print_plan(plan: Plan) -> None:
             print(f"  {line}")
     for remark in _remarks(plan):
         print(remark)
-    for refusal in plan.refusals:
-        print(f"refused: {refusal.sync_name}: {refusal.message}")
+    _print_refusals(plan)
     if plan.is_empty and not plan.refusals:
         print("Nothing to send.")
     elif plan.seconds:
         print(f"Statsig's rate limits on ID lists make this take {plan.seconds:,} s at the least.")
+
+
+def _print_refusals(plan: Plan) -> None:
+    for refusal in plan.refusals:
+        print(f"{refusal.kind}: {refusal.sync_name}: {refusal.message}")
 
 
 def printable(text: str) -> str:
@@ -152,8 +163,7 @@ def _reject_lines(counts: dict[tuple[str, str], int]) -> list[str]:
 
 def print_report(report: RunReport) -> None:
     """How a run ended; what there is to remark on its plan was told before it began."""
-    for refusal in report.plan.refusals:
-        print(f"refused: {refusal.sync_name}: {refusal.message}")
+    _print_refusals(report.plan)
     for plan, result in zip(report.plan.syncs, report.results, strict=False):
         print(result_line(result))
         for line in _reject_lines(_rejected(plan)):

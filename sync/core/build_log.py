@@ -150,6 +150,8 @@ def _exposure(sync: _Sync) -> Exposure:
 
 def _with_own_keys(value: Any) -> Any:
     """A value in which the mappings that JSON could not hold have their keys again."""
+    if isinstance(value, list):
+        return [_with_own_keys(inner) for inner in value]
     if not isinstance(value, dict):
         return value
     pairs = value.get("!pairs")

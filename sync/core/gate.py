@@ -91,14 +91,18 @@ class _Gate:
 
     def _model_problems(self) -> Iterator[_Problem]:
         run, name = self.proof.runs.get(self.model), f"model {self._name(self.model)}"
-        if run is None:
+        node = self.graph.nodes.get(self.model)
+        if node is not None and node.materialized == "ephemeral":
+            text = f"{name} is ephemeral, so it has no rows in the warehouse; write materialized: table in its config"
+            yield _Problem(_Kind.FAILED, text)
+        elif run is None:
             yield _Problem(_Kind.UNPROVED, f"{name} is not among what dbt is known to have built")
         elif run.status not in _BUILT:
             yield self._unbuilt(run, name)
         elif run.left_out_rows:
             yield _left_out(run, name)
         else:
-            relation = self.graph.nodes[self.model].relation if self.model in self.graph.nodes else None
+            relation = node.relation if node is not None else None
             if None not in (relation, run.relation) and relation != run.relation:
                 text = f"{name} was last built as {run.relation}, and is to be {relation} now"
                 yield _Problem(_Kind.UNPROVED, text)
@@ -109,7 +113,10 @@ class _Gate:
                 return _Problem(_Kind.SKIPPED, f"{name} was skipped")
             case "started":
                 began = f" at {run.started_at:%Y-%m-%d %H:%M:%S} UTC" if run.started_at else ""
-                text = f"{name} may be half built: dbt {run.command} began{began} and has not ended, or has died"
+                text = (
+                    f"{name} may be half built: dbt {run.command} began{began} and has not ended, has died, or could not "
+                    "write down its end (the hook on-run-end of the package statsig_sync)"
+                )
                 return _Problem(_Kind.FAILED, text)
             case "error" | "runtime error":
                 return _Problem(_Kind.FAILED, f"{name} ended with an error in dbt {run.command}")
@@ -143,33 +150,37 @@ class _Gate:
 
     def _changed_since(self, test: NodeRun, tested: Sequence[str]) -> str | None:
         """What a test stands on and was built after the test began; None where the test is the later one."""
-        live = self._live(self.model)
+        live = _live(self.model, self.graph)
         for unique_id in tested:
-            sources = self._with_parents(self._live(unique_id)) if unique_id in live else {unique_id}
+            sources = _with_parents(unique_id, self.graph) if unique_id in live else {unique_id}
             for source in sorted(sources, key=lambda one: (one != unique_id, one)):
                 built = self.proof.runs.get(source)
                 if built is not None and _is_before(test.started_at, built.completed_at):
                     return source
         return None
 
-    def _live(self, unique_id: str) -> frozenset[str]:
-        """The node and the parents that it reads at the moment, as far as none of them holds rows of its own."""
-        found: set[str] = set()
-        waiting = [unique_id]
-        while waiting:
-            current = waiting.pop()
-            node = self.graph.nodes.get(current)
-            if node is not None and node.is_live and current not in found:
-                found.add(current)
-                waiting.extend(node.depends_on)
-        return frozenset(found)
-
-    def _with_parents(self, nodes: frozenset[str]) -> frozenset[str]:
-        return nodes | {parent for one in nodes for parent in self.graph.nodes[one].depends_on}
-
     def _name(self, unique_id: str) -> str:
         node = self.graph.nodes.get(unique_id)
         return node.name if node else unique_id
+
+
+def _live(unique_id: str, graph: Graph) -> frozenset[str]:
+    """The node and the parents that it reads at the moment, as far as none of them holds rows of its own."""
+    found: set[str] = set()
+    waiting = [unique_id]
+    while waiting:
+        current = waiting.pop()
+        node = graph.nodes.get(current)
+        if node is not None and node.is_live and current not in found:
+            found.add(current)
+            waiting.extend(node.depends_on)
+    return frozenset(found)
+
+
+def _with_parents(unique_id: str, graph: Graph) -> frozenset[str]:
+    """The node and, where it is live, all that it reads at the moment."""
+    live = _live(unique_id, graph)
+    return frozenset({unique_id}) | {parent for one in live for parent in (one, *graph.nodes[one].depends_on)}
 
 
 def _failed_test(run: NodeRun, name: str) -> _Problem:
@@ -206,8 +217,10 @@ class Built:
 
 
 def built(model: str, graph: Graph, proof: Proof) -> Built:
-    """When a model was built, and what was tested since."""
+    """When a model was built, and what was tested since; a view is as young as the youngest that it reads."""
     run = proof.runs.get(model)
+    read = [proof.runs[one] for one in _with_parents(model, graph) if one in proof.runs]
+    times = [one.completed_at for one in read if one.completed_at is not None and one.status in _BUILT]
     passed = [
         test
         for test in graph.tests_on(graph.ancestors(model))
@@ -215,7 +228,7 @@ def built(model: str, graph: Graph, proof: Proof) -> Built:
     ]
     is_built = run is not None and run.status in _BUILT
     return Built(
-        run.completed_at if run is not None and is_built else None,
+        max(times, default=None) if is_built else None,
         run.invocation_id if run is not None else None,
         len(passed),
         is_proved=gate_problem("", model, graph, proof) is None,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from sync.spec.model import Exposure
 
-# How dbt makes what holds rows of its own.
-_STORED = frozenset({"table", "incremental", "snapshot", "seed", "materialized_view", "dynamic_table"})
 TESTS = ("test", "unit_test")
 
 
@@ -31,11 +29,6 @@ class Node:
     materialized: str | None = None
     test_name: str | None = None
     test_column: str | None = None
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether dbt leaves rows behind, so that they are the same at each reading."""
-        return self.materialized in _STORED or self.resource_type in ("seed", "snapshot")
 
     @property
     def is_live(self) -> bool:

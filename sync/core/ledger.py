@@ -11,6 +11,7 @@ import polars as pl
 
 from sync import __version__
 from sync.core import reasons
+from sync.core.columns import Column, Kind
 from sync.core.delivery import Outcome, State
 from sync.core.events import RejectedRow
 
@@ -257,6 +258,23 @@ def drift(run: RunIdentity, ids: pl.Series, kind: str, now: dt.datetime) -> pl.D
         "id",
         pl.lit(kind).alias("drift"),
     )
+
+
+_KINDS = {pl.String: Kind.TEXT, pl.Int64: Kind.INTEGER, pl.Float64: Kind.FLOAT, _TIME: Kind.TIMESTAMP}
+
+
+def column_problem(ledger: str, columns: Sequence[Column]) -> str | None:
+    """What keeps a ledger that has these columns from taking what this version appends; None where nothing does."""
+    schema = SCHEMAS.get(ledger, {})
+    found = {column.name.lower(): column for column in columns}
+    missing = [name for name in schema if name not in found]
+    others = [
+        f"{name} is {found[name].type} and has to be a {_KINDS[kind].value}"
+        for name, kind in schema.items()
+        if name in found and found[name].kind is not _KINDS[kind]
+    ]
+    parts = [*([f"has no column {', '.join(missing)}"] if missing else []), *others]
+    return "; ".join(parts) or None
 
 
 def frame(ledger: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -259,10 +259,11 @@ def is_idle(plan: SyncPlan) -> bool:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a sync must not run: what the gate or a guard said."""
+    """Why a sync does not run: what the gate or a guard said; or that its model cannot be read."""
 
     sync_name: str
     message: str
+    kind: Literal["refused", "unreadable"] = "refused"
 
 
 @dataclass(frozen=True)
@@ -313,6 +314,11 @@ class Plan:
     def _seconds(self, project: str, requests: int) -> int:
         found = self.limits.get(project, Limits())
         return limits.seconds_for(requests, (*found.id_list_changes, *found.changes))
+
+    @property
+    def has_unreadable(self) -> bool:
+        """Whether the model of a selected sync cannot be read."""
+        return any(refusal.kind == "unreadable" for refusal in self.refusals)
 
     @property
     def is_empty(self) -> bool:
@@ -458,7 +464,9 @@ def summary(plan: Plan) -> dict[str, Any]:
     """The plan as data that JSON can hold."""
     return {
         "syncs": [{**_summary(one), "built": _built_summary(plan.built.get(one.sync.name))} for one in plan.syncs],
-        "refusals": [{"sync": refusal.sync_name, "message": refusal.message} for refusal in plan.refusals],
+        "refusals": [
+            {"sync": refusal.sync_name, "message": refusal.message, "kind": refusal.kind} for refusal in plan.refusals
+        ],
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
         "orphans": [one.summary for one in plan.orphans],

@@ -32,6 +32,12 @@ def is_relation(text: str) -> bool:
     return _RELATION.fullmatch(text) is not None
 
 
+def parts(relation: str) -> list[str]:
+    """The parts of a relation's name, without their quotes."""
+    found = re.findall(r'"(?:[^"]|"")+"|[^."]+', relation)
+    return [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in found]
+
+
 def text_form(column: Column) -> str:
     """An expression for the column's value as text; null stays null.
 

@@ -107,6 +107,29 @@ def find_profile(choice: Choice, project: Project | None, environment: Mapping[s
 
     Where no project is at hand to name a profile, and neither --profile nor DBT_PROFILE does, it is the only one.
     """
+    file, name, profile, target = _chosen(choice, project, environment, cwd)
+    output = _output(file, name, profile, target)
+    return Profile(str(file), name, str(target), _rendered(file, output, environment), choice.target is not None)
+
+
+def usual_names(
+    profiles_dir: Path | None, project: Project, environment: Mapping[str, str], cwd: Path
+) -> tuple[str, str]:
+    """The profile and the target that dbt takes where its command line names neither; empty where there are none.
+
+    The output may be one that cannot be used, such as one whose variables are not set here.
+    """
+    try:
+        _, name, _, target = _chosen(Choice(profiles_dir), project, environment, cwd)
+    except ConfigError:
+        return "", ""
+    return name, str(target)
+
+
+def _chosen(
+    choice: Choice, project: Project | None, environment: Mapping[str, str], cwd: Path
+) -> tuple[Path, str, Mapping[Any, Any], Any]:
+    """The profiles.yml, the profile's name, the profile, and its target, which may be one that is not there."""
     file, hint = _profiles_file(choice.profiles_dir, environment, cwd)
     profiles = _read_mapping(file, hint)
     name = choice.profile if choice.profile is not None else option(environment, "DBT_PROFILE")
@@ -116,9 +139,7 @@ def find_profile(choice: Choice, project: Project | None, environment: Mapping[s
     if not isinstance(profile, dict):
         message = f"is not there; the profiles are: {_listed(_names(profiles))}."
         raise ConfigError([Fault(str(file), f"profile {name}", "", message)])
-    target = _target(file, profile, choice, environment)
-    output = _output(file, name, profile, target)
-    return Profile(str(file), name, str(target), _rendered(file, output, environment), choice.target is not None)
+    return file, name, profile, _target(file, profile, choice, environment)
 
 
 def _profiles_file(profiles_dir: Path | None, environment: Mapping[str, str], cwd: Path) -> tuple[Path, str]:

@@ -12,7 +12,7 @@ from sync.core.build_log import INVOCATION_COLUMNS, RUN_COLUMNS, Invocation, rea
 from sync.core.graph import DbtState
 from sync.core.sql import identifier
 from sync.edges.warehouse import Session
-from sync.errors import ConfigError, Fault
+from sync.errors import ConfigError, Fault, UnreadableError
 from sync.spec.durations import spoken
 
 BUILD_LOG, INVOCATIONS, NODE_RUNS = "statsig_build_log", "statsig_invocations", "statsig_node_runs"
@@ -86,8 +86,11 @@ def find_build_log(session: Session, wanted: Wanted, now: dt.datetime) -> BuildL
 
 def _invocations(session: Session, relation: str) -> Sequence[Invocation]:
     view = _beside(relation, INVOCATIONS)
-    if session.columns(view) is None:
-        return ()
+    try:
+        if session.columns(view) is None:
+            return ()
+    except UnreadableError as error:
+        raise _fault(f"{error} Create it again with: dbt build") from error
     return [Invocation(*row) for row in session.rows(f"select {', '.join(INVOCATION_COLUMNS)} from {view}")]
 
 

@@ -28,16 +28,17 @@ from sync.core.plan import (
 class Gathered:
     """All that was read: facts of segments, events in the spool, and the ids per project.
 
-    ``overlaps`` holds what refuses two syncs that share a segment and ids, ``orphans`` the lists that no sync of the
-    project writes any more.
+    ``refusals`` holds the syncs whose model cannot be read, and what refuses two that share a segment and ids;
+    ``orphans`` the lists that no sync of the project writes any more.
     """
 
     segments: tuple[SegmentFacts, ...] = ()
     events: tuple[EventPlan, ...] = ()
     members_by_project: Mapping[str, int] = field(default_factory=dict)
-    overlaps: tuple[Refusal, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
     orphans: tuple[KnownList, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_keys: Collection[str] = ()) -> Plan:
@@ -49,10 +50,10 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
     warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
     warnings += [warning for plan in plans if (warning := trim_warning(plan))]
     warnings += map(orphan_warning, gathered.orphans)
-    notes = [note for plan in plans if (note := ignored_columns_note(plan.sync))]
+    notes = [*gathered.notes, *(note for plan in plans if (note := ignored_columns_note(plan.sync)))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     refusals = [
-        *gathered.overlaps,
+        *gathered.refusals,
         *guards.refusals(segments, allow_removals),
         *guards.key_refusals(events, allow_new_keys),
         *project_size_refusals(plans, gathered.members_by_project),

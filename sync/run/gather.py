@@ -4,38 +4,85 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
+from sync import __version__
 from sync.core import ledger, reasons, segments
 from sync.core.columns import Column, find
 from sync.core.events import RejectedRow
 from sync.core.mapping import mapping_faults
-from sync.core.plan import SegmentFacts
+from sync.core.plan import Refusal, SegmentFacts
 from sync.edges.settings import Endpoint, endpoint
-from sync.edges.warehouse import Session, missing_relations
-from sync.errors import ConfigError, Fault
+from sync.edges.warehouse import Session
+from sync.errors import ConfigError, Fault, UnreadableError
 from sync.run.world import BUILD_LEDGERS, World
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.statsig import LIMIT_WINDOWS
 
 
 def check_ledgers(world: World, session: Session) -> None:
-    """Raises ``ConfigError`` with the command that creates them where ledgers are not in the warehouse."""
-    missing = missing_relations(session, sorted(world.ledgers.values()))
+    """Raises ``ConfigError`` with the command that mends it where ledgers are not as this version appends to them."""
+    faults = list(_ledger_faults(world, session))
+    if faults:
+        raise ConfigError([Fault("", "", "ledgers", message) for message in faults])
+
+
+def _ledger_faults(world: World, session: Session) -> Iterator[str]:
+    missing = sorted(relation for relation in world.ledgers.values() if session.kind(relation) is None)
     if missing:
-        message = f"there is no {', '.join(missing)} in the warehouse. Create it with: {BUILD_LEDGERS}"
-        raise ConfigError([Fault("", "", "ledgers", message)])
+        yield f"there is no {', '.join(missing)} in the warehouse. Create it with: {BUILD_LEDGERS}"
+    own = [name for name in ledger.LEDGERS if world.ledgers[name] not in missing]
+    version = world.state.package_version
+    faults = [fault for name in own for fault in _ledger_fault(name, world.ledgers[name], session, version)]
+    yield from faults
+    if not missing and not faults:
+        # A view over a ledger that is not as it has to be fails with it.
+        yield from _view_faults([world.ledgers[name] for name in ledger.RELATIONS if name not in own], session)
 
 
-def check_relations(world: World, syncs: Sequence[Sync], session: Session) -> dict[str, tuple[Column, ...]]:
-    """The columns of each sync's relation, by the sync's name.
+def _ledger_fault(name: str, relation: str, session: Session, package_version: str | None) -> Iterator[str]:
+    if session.kind(relation) == "view":
+        yield (
+            f"the ledger {relation} is a view, as dbt clone leaves one, and has to be a table, to which statsig-sync "
+            f"appends. Drop the view and create the ledger with: {BUILD_LEDGERS}"
+        )
+    elif problem := ledger.column_problem(name, session.columns(relation) or ()):
+        package = f"statsig_sync {package_version}" if package_version else "statsig_sync"
+        yield (
+            f"the ledger {relation} {problem}. This is statsig-sync {__version__}, and the ledgers are of the dbt "
+            f"package {package}: install the package in version {__version__} (dbt deps), then run: {BUILD_LEDGERS}"
+        )
 
-    Raises ``ConfigError`` with every fault of the relations, and with the ledgers that are not there.
+
+def _view_faults(relations: Sequence[str], session: Session) -> Iterator[str]:
+    for relation in relations:
+        try:
+            session.columns(relation)
+        except UnreadableError as error:
+            yield f"{error} Create it again with: {BUILD_LEDGERS}"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of syncs as they are in the warehouse: the columns of those that can be read, by the sync's name.
+
+    ``unreadable`` holds a refusal for each sync whose model is there and cannot be read.
+    """
+
+    columns: Mapping[str, tuple[Column, ...]]
+    unreadable: tuple[Refusal, ...]
+
+
+def look_at_models(world: World, syncs: Sequence[Sync], session: Session) -> Models:
+    """The models of the syncs.
+
+    Raises ``ConfigError`` with every fault of the relations, and with the ledgers that are not as they have to be.
     """
     found: dict[str, tuple[Column, ...]] = {}
+    unreadable: list[Refusal] = []
     faults: list[Fault] = []
     try:
         check_ledgers(world, session)
@@ -46,11 +93,40 @@ def check_relations(world: World, syncs: Sequence[Sync], session: Session) -> di
             found[sync.name] = _columns(world, sync, session)
         except ConfigError as error:
             faults.extend(error.faults)
+        except UnreadableError as error:
+            unreadable.append(unreadable_model(sync, error))
         else:
             faults.extend(mapping_faults(sync, found[sync.name]))
     if faults:
         raise ConfigError(faults)
-    return found
+    return Models(found, tuple(unreadable))
+
+
+def check_relations(world: World, syncs: Sequence[Sync], session: Session) -> Mapping[str, tuple[Column, ...]]:
+    """The columns of each sync's relation, by the sync's name.
+
+    Raises as ``look_at_models``, and ``UnreadableError`` with every model that is there and cannot be read.
+    """
+    found = look_at_models(world, syncs, session)
+    if found.unreadable:
+        raise unreadable_error(found.unreadable)
+    return found.columns
+
+
+def unreadable_model(sync: Sync, error: UnreadableError) -> Refusal:
+    """What becomes of a sync whose model cannot be read."""
+    advice = (
+        " Run dbt build. Where dbt can read the view and statsig-sync cannot, make it a table (materialized: table)."
+        if error.is_view
+        else ""
+    )
+    return Refusal(sync.name, f"its model is {error}{advice}", "unreadable")
+
+
+def unreadable_error(refusals: Sequence[Refusal]) -> UnreadableError:
+    """The error for syncs whose models cannot be read."""
+    messages = [f"{refusal.sync_name}: {refusal.message}" for refusal in refusals]
+    return UnreadableError(*messages, sync_names=[refusal.sync_name for refusal in refusals])
 
 
 def _columns(world: World, sync: Sync, session: Session) -> tuple[Column, ...]:
@@ -59,45 +135,51 @@ def _columns(world: World, sync: Sync, session: Session) -> tuple[Column, ...]:
     if columns is None:
         message = f"is {relation}, which is not in the warehouse. Run dbt build first."
         raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
-    if world.warehouse.collation and not _is_stored(world, sync):
-        message = (
-            f"is {relation}, a view, and the profile sets default_collation: {world.warehouse.collation}. statsig-sync "
-            "tells texts apart that this takes for the same, so it could find other rows in the view than dbt has "
-            "tested. Make it a table (materialized: table)."
-        )
-        raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
     return columns
-
-
-def _is_stored(world: World, sync: Sync) -> bool:
-    """Whether dbt's materialization of the sync's model leaves a table behind."""
-    return world.graph.nodes[sync.model].materialized in ("table", "incremental", "snapshot", "seed")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A sync with all that is needed to read its rows.
-
-    ``is_stored`` says whether the relation holds rows, so that it gives the same ones at each reading; a view may not.
-    """
+    """A sync with all that is needed to read its rows."""
 
     sync: Sync
     relation: str
     columns: tuple[Column, ...]
     endpoint: Endpoint
-    is_stored: bool
 
 
 def source(world: World, sync: Sync, columns: tuple[Column, ...]) -> Source:
     """The source of a sync."""
-    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment), _is_stored(world, sync))
+    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment))
+
+
+def stored(source: Source, session: Session) -> Source:
+    """The source with a copy of its rows in place of a view, which is read under dbt's session, and once.
+
+    A view may give other rows at each reading, and under other settings. Of a segment, only the ids are copied.
+    """
+    if session.kind(source.relation) == "table":
+        return source
+    columns = (_id_column(source),) if isinstance(source.sync.config, SegmentConfig) else ()
+    # The copy of events is large: the next takes its place.
+    name = _copy_name(source) if columns else "statsig_sync_model"
+    return replace(source, relation=session.copy_view(name, source.relation, columns))
+
+
+def _copy_name(source: Source) -> str:
+    what = f"{source.relation} {_id_column(source).name}"
+    return f"statsig_sync_ids_{hashlib.md5(what.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def gather_segment(world: World, source: Source, session: Session, retry_rejected: bool = False) -> SegmentFacts:
-    """The audience of a segment sync, and what the ledgers know of the segment."""
+    """The audience of a segment sync, and what the ledgers know of the segment.
+
+    Raises ``UnreadableError`` where the model cannot be read.
+    """
     config = source.sync.config
     assert isinstance(config, SegmentConfig)  # noqa: S101 - narrows the type
-    ids = session.frame(_audience_query(source))
+    with session.one_model(source.relation):
+        ids = session.frame(_audience_query(stored(source, session)))
     usable = ids.filter(pl.col("reason").is_null())["id"]
     rejected = _rejected_ids(ids.filter(pl.col("reason").is_not_null()))
     project = source.endpoint.project
@@ -222,19 +304,27 @@ def recent_requests(world: World, project: str, seconds: int, session: Session) 
 
 
 def shared_ids(first: Source, second: Source, session: Session) -> int:
-    """How many usable ids the audiences of two segment syncs share."""
-    queries = [_audience_query(one) for one in (first, second)]
-    return int(
-        session.value(
-            f"select count(*) from ({queries[0]}) as one join ({queries[1]}) as other using (id)"
-            " where one.reason is null and other.reason is null"
+    """How many usable ids the audiences of two segment syncs share.
+
+    Raises ``UnreadableError`` where the model of the second cannot be read.
+    """
+    with session.one_model(second.relation):
+        queries = [_audience_query(stored(one, session)) for one in (first, second)]
+        return int(
+            session.value(
+                f"select count(*) from ({queries[0]}) as one join ({queries[1]}) as other using (id)"
+                " where one.reason is null and other.reason is null"
+            )
         )
-    )
 
 
 def _audience_query(source: Source) -> str:
+    return segments.audience_query(_id_column(source), source.relation)
+
+
+def _id_column(source: Source) -> Column:
     config = source.sync.config
     column = find(source.columns, config.id_column) if isinstance(config, SegmentConfig) else None
     if column is None:
         raise LookupError(f"{source.sync.name} was not checked")
-    return segments.audience_query(column, source.relation)
+    return column

@@ -38,7 +38,7 @@ from sync.core.reasons import SENT_WITHOUT
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.run.doubts import doubts
-from sync.run.gather import Source, last_sequence
+from sync.run.gather import Source, last_sequence, stored
 from sync.run.world import World
 from sync.spec.model import EventConfig, Sync
 
@@ -119,14 +119,18 @@ class _Intake:
 def gather_events(
     world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool = False
 ) -> EventPlan:
-    """The events of a sync that are to be sent, what is wrong with the others, and what is left out."""
+    """The events of a sync that are to be sent, what is wrong with the others, and what is left out.
+
+    Raises ``UnreadableError`` where the model cannot be read.
+    """
     first = spool.count
 
     def read() -> EventPlan:
         spool.forget_from(first)
         return _gather_events(world, source, session, spool, retry_rejected)
 
-    return session.in_little_memory(read)
+    with session.one_model(source.relation):
+        return session.in_little_memory(read)
 
 
 def _gather_events(world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool) -> EventPlan:
@@ -134,7 +138,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     is_first = config.backfill != "all" and _is_first_run(world, project, source.sync, session)
     intake = _Intake(spool, lambda row: is_first and is_left_out(row, config), retry_rejected)
-    relation = source.relation if source.is_stored else _copied(source.relation, session)
+    relation = stored(source, session).relation
     rows = _rows(world, source, relation, session, spool)
     batches = tuple(intake.keep(batch) for batch in pack(intake.events(rows)))
     intake.flush()
@@ -188,11 +192,6 @@ def _rows(world: World, source: Source, relation: str, session: Session, spool: 
         if session.value(has_shared_keys_query()):
             shared = (Row(*values) for values in session.rows(shared_rows_query(events)))
             yield from choose(spool.in_order(shared, rank, Row))
-
-
-def _copied(relation: str, session: Session) -> str:
-    """A copy of the model's rows, which are read several times: a view may give others each time."""
-    return session.keep("statsig_sync_model", f"select * from {relation}", {})
 
 
 def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:

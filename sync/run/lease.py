@@ -24,6 +24,7 @@ from sync.errors import (
     RefusedError,
     StatsigSyncError,
     StoppedError,
+    UnreadableError,
     WarehouseError,
 )
 from sync.run.gather import check_ledgers
@@ -47,7 +48,8 @@ def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
         return "\n".join([*own, *general]) or None
     subject = f"{sync_name}: "
     own = [message.removeprefix(subject) for message in error.messages if message.startswith(subject)]
-    return "\n".join(own) or (None if isinstance(error, RefusedError | DeliveryError) else str(error))
+    is_of_others = isinstance(error, RefusedError | DeliveryError | UnreadableError)
+    return "\n".join(own) or (None if is_of_others else str(error))
 
 
 @dataclass
@@ -238,7 +240,7 @@ class Lease:
             if isinstance(error, StoppedError):
                 return "aborted", str(error)
             if own := own_message(name, error):
-                return "aborted" if isinstance(error, RefusedError) else "failed", own
+                return _state_after(error, name), own
             return "aborted", f"the run was stopped by another sync of it{named}"
 
         self._end_held(ending)
@@ -255,10 +257,12 @@ class Lease:
     def refuse(self, refusals: Sequence[Refusal]) -> None:
         """Gives back the syncs that are refused, each with why, while the run goes on with the others."""
         messages = {name: message for name, message in _by_sync(refusals).items() if name in self._expires}
+        unreadable = {refusal.sync_name for refusal in refusals if refusal.kind == "unreadable"}
         if messages:
             with self.world.warehouse.writing() as session:
                 for name, message in messages.items():
-                    self.end(session, self._identities[name], "aborted", {"message": message})
+                    state = "failed" if name in unreadable else "aborted"
+                    self.end(session, self._identities[name], state, {"message": message})
 
     def note_refusals(self, refusals: Sequence[Refusal], syncs: Sequence[Sync]) -> None:
         """Writes for syncs that were never held why they were refused.
@@ -274,6 +278,14 @@ class Lease:
 
     def _now(self) -> dt.datetime:
         return ledger.naive_utc(self.world.clock.now())
+
+
+def _state_after(error: StatsigSyncError, sync_name: str) -> str:
+    """The last state of a sync that an error is about."""
+    is_refused = isinstance(error, RefusedError) or (
+        isinstance(error, UnreadableError) and sync_name not in error.sync_names
+    )
+    return "aborted" if is_refused else "failed"
 
 
 def _by_sync(refusals: Sequence[Refusal]) -> dict[str, str]:

@@ -10,21 +10,22 @@ from typing import Literal, NoReturn
 from sync.core.gate import age_problem, built, gate_problem
 from sync.core.guards import overlap_refusal
 from sync.core.ledger import naive_utc
-from sync.core.plan import BuiltWhen, Plan, Refusal
+from sync.core.plan import BuiltWhen, EventPlan, Plan, Refusal, SegmentFacts
 from sync.edges.settings import ask_faults, key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
-from sync.errors import ConfigError, Fault, RefusedError, WarehouseError
+from sync.errors import ConfigError, Fault, RefusedError, UnreadableError, WarehouseError
 from sync.run.consoles import Consoles
 from sync.run.decide import Gathered, decide
 from sync.run.environments import check_environments
 from sync.run.gather import (
     Source,
-    check_relations,
     earlier_requests,
     gather_segment,
+    look_at_models,
     shared_ids,
     source,
+    unreadable_model,
 )
 from sync.run.gather_events import gather_events
 from sync.run.lists import find_orphans, members_by_list, members_by_project
@@ -99,14 +100,18 @@ def with_relation_faults(world: World, found: Configured) -> tuple[Fault, ...]:
     """
     try:
         with world.warehouse.reading() as session:
-            check_relations(world, found.syncs, session)
+            models = look_at_models(world, found.syncs, session)
     except ConfigError as error:
         return (*found.faults, *error.faults)
     except WarehouseError as error:
         if not found.faults:
             raise
         return (*found.faults, Fault("", "", "", str(error)))
-    return found.faults
+    files = {sync.name: sync.file for sync in found.syncs}
+    unreadable = (
+        Fault(files[one.sync_name], f"exposure {one.sync_name}", "", one.message) for one in models.unreadable
+    )
+    return (*found.faults, *unreadable)
 
 
 def select(world: World, request: Request, needs_keys: bool) -> Selection:
@@ -126,11 +131,16 @@ def select(world: World, request: Request, needs_keys: bool) -> Selection:
 
 
 def refuse(refusals: Sequence[Refusal], others: Sequence[Sync] = ()) -> NoReturn:
-    """Ends the command: nothing was sent, also not for the others, which nothing refuses."""
+    """Ends the command: nothing was sent, also not for the others, which nothing refuses.
+
+    Raises ``RefusedError``, or ``UnreadableError`` where the model of one cannot be read.
+    """
     messages = [f"{refusal.sync_name}: {refusal.message}" for refusal in refusals]
     if others:
         names = ", ".join(sync.name for sync in others)
         messages.append(f"Nothing was sent, also not for {names}; --keep-going runs what nothing refuses.")
+    if unreadable := [refusal.sync_name for refusal in refusals if refusal.kind == "unreadable"]:
+        raise UnreadableError(*messages, sync_names=unreadable)
     raise RefusedError(*messages)
 
 
@@ -206,35 +216,64 @@ def _built(world: World, sync: Sync) -> BuiltWhen:
 
 def _gather(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Gathered:
     with world.warehouse.reading() as session:
-        sources = _sources(world, selection, session)
-        own = [sources[sync.name] for sync in selection.syncs]
+        sources, unreadable = _sources(world, selection, session)
+        own = [sources[sync.name] for sync in selection.syncs if sync.name in sources]
         segment_sources = [one for one in own if isinstance(one.sync.config, SegmentConfig)]
-        event_sources = [one for one in own if not isinstance(one.sync.config, SegmentConfig)]
         consoles.earlier_requests = earlier_requests(world, segment_sources, session)
         members = members_by_list(world, session)
+        segments: list[SegmentFacts] = []
+        events: list[EventPlan] = []
+        for one in own:
+            try:
+                if isinstance(one.sync.config, SegmentConfig):
+                    segments.append(gather_segment(world, one, session, request.retry_rejected))
+                else:
+                    events.append(gather_events(world, one, session, spool, request.retry_rejected))
+            except UnreadableError as error:
+                unreadable.append(unreadable_model(one.sync, error))
+        readable = {facts.sync.name: sources[facts.sync.name] for facts in segments}
         return Gathered(
-            tuple(gather_segment(world, one, session, request.retry_rejected) for one in segment_sources),
-            tuple(gather_events(world, one, session, spool, request.retry_rejected) for one in event_sources),
+            tuple(segments),
+            tuple(events),
             members_by_project(members),
-            tuple(_overlaps(segment_sources, sources, selection, session)),
+            (*unreadable, *_overlaps(readable, sources, selection, session)),
+            notes=tuple(note for one in own if (note := _view_note(one, session))),
             orphans=find_orphans(world, selection.all_syncs, members, session),
         )
 
 
-def _sources(world: World, selection: Selection, session: Session) -> dict[str, Source]:
-    """The sources of the selected syncs, and of those that share a segment with one."""
+def _sources(world: World, selection: Selection, session: Session) -> tuple[dict[str, Source], list[Refusal]]:
+    """The sources of the selected syncs, and of those that share a segment with one; and whose cannot be read."""
     wanted = {sync.name: sync for sync in selection.syncs}
     for sync in selection.syncs:
         wanted.update({other.name: other for other in partners(sync, selection.all_syncs)})
-    columns = check_relations(world, list(wanted.values()), session)
-    return {name: source(world, sync, columns[name]) for name, sync in wanted.items()}
+    models = look_at_models(world, list(wanted.values()), session)
+    own = {sync.name for sync in selection.syncs}
+    unreadable = [one for one in models.unreadable if one.sync_name in own]
+    return {name: source(world, wanted[name], columns) for name, columns in models.columns.items()}, unreadable
+
+
+def _view_note(source: Source, session: Session) -> str | None:
+    """What to say of a sync that reads a view; None where it reads a table."""
+    if session.kind(source.relation) != "view":
+        return None
+    return (
+        f"{source.sync.name}: reads a view: its rows can differ from those that dbt tested. Make it a table "
+        "(materialized: table)."
+    )
 
 
 def _overlaps(
-    own: Sequence[Source], sources: Mapping[str, Source], selection: Selection, session: Session
+    own: Mapping[str, Source], sources: Mapping[str, Source], selection: Selection, session: Session
 ) -> Iterator[Refusal]:
-    for one in own:
+    """What refuses syncs that share a segment and ids. A partner that cannot be read does not run, nor refuse."""
+    for one in own.values():
         for other in partners(one.sync, selection.all_syncs):
-            shared = shared_ids(one, sources[other.name], session)
+            if other.name not in sources:
+                continue
+            try:
+                shared = shared_ids(one, sources[other.name], session)
+            except UnreadableError:
+                continue
             refusals = overlap_refusal((one.sync.name, other.name), one.sync.destination, shared)
             yield from (refusal for refusal in refusals if refusal.sync_name == one.sync.name)

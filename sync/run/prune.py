@@ -7,6 +7,7 @@ stays: so pruning never changes what the next run sends.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from sync.core.columns import Column
 from sync.core.event_sql import resolve
 from sync.core.terms import Term
 from sync.edges.warehouse import Session
-from sync.run.gather import check_relations, source
+from sync.errors import UnreadableError
+from sync.run.gather import check_relations, source, stored, unreadable_error, unreadable_model
 from sync.run.lease import Lease
 from sync.run.prepare import GateMode, gate_refusals, refuse
 from sync.run.world import World, all_syncs
@@ -74,10 +76,10 @@ def _delete(
     before: dt.datetime,
 ) -> dict[str, int]:
     counts = dict.fromkeys(ledger.LEDGERS, 0)
+    keys = {sync.name: _keys(world, session, sync, columns[sync.name]) for sync in syncs if _is_of_events(sync)}
+    for name, relation in keys.items():
+        counts[ledger.CHANGELOG] += _forget_events(world, session, name, relation, before)
     counts[ledger.BUILD_LOG] += session.delete(world.ledgers[ledger.BUILD_LOG], _old_builds(world), {"before": before})
-    for sync in syncs:
-        if isinstance(sync.config, EventConfig):
-            counts[ledger.CHANGELOG] += _forget_events(world, session, sync, columns[sync.name], before)
     changelog = world.ledgers[ledger.CHANGELOG]
     for condition in (_superseded(world), _forgotten(world), _without_batch(world)):
         counts[ledger.CHANGELOG] += session.delete(changelog, condition, {"before": before})
@@ -98,22 +100,39 @@ def _delete(
     return counts
 
 
-def _forget_events(world: World, session: Session, sync: Sync, columns: tuple[Column, ...], before: dt.datetime) -> int:
+def _is_of_events(sync: Sync) -> bool:
+    return isinstance(sync.config, EventConfig)
+
+
+def _keys(world: World, session: Session, sync: Sync, columns: tuple[Column, ...]) -> str:
+    """The keys that the model of an event sync has, as a temporary table with the one column ``key``.
+
+    Raises ``UnreadableError`` where the model cannot be read.
+    """
+    found = source(world, sync, columns)
+    assert isinstance(sync.config, EventConfig)  # noqa: S101 - narrows the type
+    key = sql.text_form(resolve(sync.config, columns).unique_key)
+    name = f"statsig_sync_keys_{hashlib.md5(sync.name.encode(), usedforsecurity=False).hexdigest()}"
+    try:
+        with session.one_model(found.relation):
+            return session.keep(name, f"select {key} as key from {stored(found, session).relation}", {})
+    except UnreadableError as error:
+        raise unreadable_error([unreadable_model(sync, error)]) from error
+
+
+def _forget_events(world: World, session: Session, sync_name: str, keys: str, before: dt.datetime) -> int:
     """Forgets events that were accepted and whose key the model does not have any more.
 
     Where the model has no row at all, none is forgotten: that is a source that was not loaded more often
     than a truth.
     """
-    found = source(world, sync, columns)
-    assert isinstance(sync.config, EventConfig)  # noqa: S101 - narrows the type
-    key = sql.text_form(resolve(sync.config, columns).unique_key)
     return session.delete(
         world.ledgers[ledger.CHANGELOG],
         "logged_at < $before and sync_name = $sync_name and operation in ('log', 'skip')"
         f" and batch_id in (select batch_id from {world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
-        f" and key not in (select {key} from {found.relation} where {key} is not null)"
-        f" and exists (select 1 from {found.relation})",
-        {"before": before, "sync_name": sync.name},
+        f" and key not in (select key from {keys} where key is not null)"
+        f" and exists (select 1 from {keys})",
+        {"before": before, "sync_name": sync_name},
     )
 
 
@@ -159,9 +178,14 @@ def _old_runs(world: World) -> str:
 
 
 def _old_builds(world: World) -> str:
-    """What dbt has written of nodes, but for the last run of each: an invocation says which syncs had run before it."""
+    """What dbt has written of commands, but for the last of each project and target and the last run of each node.
+
+    A command that knew of other runs of syncs than the last one stays: runs that are not in the ledgers any more.
+    """
     own = "project_name, profile_name, target_name, unique_id"
+    last = world.ledgers[ledger.INVOCATIONS]
     return (
-        f"logged_at < $before and record = 'node' and ({own}, invocation_id) not in"
-        f" (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]})"
+        f"logged_at < $before and invocation_id not in (select invocation_id from {last})"
+        f" and case when record = 'invocation' then known_syncs in (select known_syncs from {last})"
+        f" else ({own}, invocation_id) not in (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]}) end"
     )

@@ -15,12 +15,19 @@ from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, DeliveryError, OvertakenError, StatsigSyncError
+from sync.errors import ConfigError, DeliveryError, OvertakenError, StatsigSyncError, UnreadableError
 from sync.run.apply import Applier, SyncResult
 from sync.run.arrival import Arrival, ask, lines, read_sent, without_console_key
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
-from sync.run.gather import check_relations, earlier_requests, gather_segment, source
+from sync.run.gather import (
+    earlier_requests,
+    gather_segment,
+    look_at_models,
+    source,
+    unreadable_error,
+    unreadable_model,
+)
 from sync.run.lease import Lease, own_message
 from sync.run.lists import find_orphans, members_by_list
 from sync.run.members import read_members
@@ -202,7 +209,7 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
         found = _Comparison(consoles, world.clock, request.counts_only)
         orphans = _orphans(world, everything)
-        found.compare(_gather(world, segments, consoles))
+        found.compare(_gather(world, segments, found))
         _log(world, lease, found)
         arrivals = _arrivals(world, events, 0 if request.counts_only else request.sample, (lease, consoles))
         plans = _repairs(found.compared, allowed) if request.repair else []
@@ -251,12 +258,23 @@ def _chosen(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, .
     return matching(everything, (*request.names, *request.select))
 
 
-def _gather(world: World, syncs: Sequence[Sync], consoles: Consoles) -> list[SegmentFacts]:
+def _gather(world: World, syncs: Sequence[Sync], found: _Comparison) -> list[SegmentFacts]:
+    """The facts of the syncs whose models can be read; the others are problems of the comparison."""
     with world.warehouse.reading() as session:
-        columns = check_relations(world, syncs, session)
-        sources = [source(world, sync, columns[sync.name]) for sync in syncs]
-        consoles.earlier_requests = earlier_requests(world, sources, session)
-        return [gather_segment(world, one, session) for one in sources]
+        models = look_at_models(world, syncs, session)
+        unreadable = {one.sync_name: one for one in models.unreadable}
+        sources = [source(world, sync, models.columns[sync.name]) for sync in syncs if sync.name in models.columns]
+        found.consoles.earlier_requests = earlier_requests(world, sources, session)
+        facts: list[SegmentFacts] = []
+        for one in sources:
+            try:
+                facts.append(gather_segment(world, one, session))
+            except UnreadableError as error:
+                unreadable[one.sync.name] = unreadable_model(one.sync, error)
+    for sync in syncs:
+        if refusal := unreadable.get(sync.name):
+            found.problems.append((sync, unreadable_error([refusal])))
+    return facts
 
 
 def _log(world: World, lease: Lease, found: _Comparison) -> None:

@@ -12,8 +12,8 @@ from sync.core import ledger
 from sync.core.clock import Clock
 from sync.core.graph import DbtState, Graph, Proof
 from sync.core.sql import is_relation
-from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path
-from sync.edges.warehouse import Warehouse, open_warehouse
+from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path, usual_names
+from sync.edges.warehouse import Warehouse, open_warehouse, silent
 from sync.errors import ConfigError, Fault
 from sync.run.artifact_state import ArtifactSource
 from sync.run.build_log import Wanted
@@ -116,16 +116,23 @@ def _checked_relation(relation: str) -> str:
     return relation
 
 
-def open_world(location: Location, environment: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> World:
+def open_world(
+    location: Location,
+    environment: Mapping[str, str],
+    clock: Clock,
+    new_id: Callable[[], str],
+    tell: Callable[[str], None] = silent,
+) -> World:
     """Finds the project and the profile as dbt does, and reads what dbt has written of its last commands.
 
-    Raises ``ConfigError`` where one of them is not there, ``WarehouseError`` where the warehouse cannot be read.
+    ``tell`` is told what the warehouse waits for. Raises ``ConfigError`` where one of them is not there,
+    ``WarehouseError`` where the warehouse cannot be read.
     """
     cwd = current_folder()
     project = find_project(location.project_dir, environment, cwd)
     choice = Choice(location.profiles_dir, location.profile, location.target)
     profile = find_profile(choice, project, environment, cwd)
-    warehouse = open_warehouse(profile.file, profile.output, clock)
+    warehouse = open_warehouse(profile.file, profile.output, clock, tell)
     folder = target_path(project, profile, environment) if project else None
     source: Source
     if location.manifest or location.run_results:
@@ -133,9 +140,10 @@ def open_world(location: Location, environment: Mapping[str, str], clock: Clock,
     else:
         wanted = Wanted(profile.name, profile.target, project.name if project and project.name else None)
         is_explicit = location.target is not None or location.profile is not None
-        unnamed = replace(choice, target=None, profile=None)
-        usual = find_profile(unnamed, project, environment, cwd) if project and is_explicit else profile
-        named = Wanted(usual.name, usual.target)
+        usual = (profile.name, profile.target)
+        if project and is_explicit:
+            usual = usual_names(location.profiles_dir, project, environment, cwd)
+        named = Wanted(*usual)
         source = LoggedSource(warehouse, clock, wanted, folder, named, is_explicit=is_explicit)
     state = source.read()
     if project and project.name and state.graph.project_name not in ("", project.name):

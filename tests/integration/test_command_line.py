@@ -7,18 +7,16 @@ import json
 import os
 import pty
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 import requests
 
-from sync.edges.warehouse import Warehouse
+from sync.edges.warehouse import Warehouse, open_warehouse
 from sync.errors import WarehouseError
 from sync.run.commands import run
 from sync.run.prepare import Request
@@ -202,128 +200,6 @@ def test_select_takes_names_patterns_and_dbts_own_way_to_name_an_exposure(shop: 
     (error,) = faults_of(command_here(shop, "run", "--select", "shop_vists"))
     for part in ("--select", "'shop_vists'", "Did you mean 'shop_visits'?", "people, shop_views, shop_visits"):
         assert part in error
-
-
-def test_places_of_the_project_the_profiles_the_target_and_the_artifacts_can_be_named(
-    shop: Project, tmp_path: Path, arrived: StandIn
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    profiles, artifacts = elsewhere / "profiles", elsewhere / "artifacts"
-    profiles.mkdir(parents=True)
-    shutil.move(shop.folder / "target", artifacts)
-    shutil.copy(shop.folder / "warehouse.duckdb", elsewhere)
-    path = "{{ env_var('SHOP_WAREHOUSE') }}"
-    outputs = {"dev": {"type": "duckdb", "path": "missing.duckdb"}, "prod": {"type": "duckdb", "path": path}}
-    (profiles / "profiles.yml").write_text(json.dumps({PACKAGE: {"target": "dev", "outputs": outputs}}))
-    (shop.folder / "profiles.yml").unlink()
-    arguments = [sys.executable, "-m", "sync", "run", "--project-dir", str(shop.folder), "--profiles-dir"]
-    arguments += [str(profiles), "--target", "prod", "--manifest", str(artifacts / "manifest.json")]
-    arguments += ["--run-results", str(artifacts / "run_results.json")]
-    environment = shop.process_environment({"SHOP_WAREHOUSE": str(elsewhere / "warehouse.duckdb")})
-    done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert len(arrived.events()) == 6
-    with duckdb.connect(str(elsewhere / "warehouse.duckdb"), read_only=True) as connection:
-        assert connection.execute("select count(*) from statsig_changelog").fetchone() == (8,)
-    assert ledger_rows(shop) == [0] * 5
-
-
-def profiles_in(folder: Path, **paths: str) -> None:
-    """A profiles.yml in this folder, with a warehouse for each profile and target (``ci_dev``)."""
-    profiles: dict[str, Any] = {}
-    for name, path in paths.items():
-        profile, _, target = name.rpartition("_")
-        outputs = profiles.setdefault(profile, {"target": "dev", "outputs": {}})["outputs"]
-        outputs[target] = {"type": "duckdb", "path": path}
-    folder.mkdir(exist_ok=True)
-    (folder / "profiles.yml").write_text(json.dumps(profiles))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "environment", "opened"),
-    [
-        (["--target", "prod"], {}, "prod"),
-        ([], {"DBT_TARGET": "prod"}, "prod"),
-        ([], {"DBT_ENGINE_TARGET": "prod"}, "prod"),
-        ([], {"DBT_ENGINE_TARGET": "prod", "DBT_TARGET": "dev"}, "prod"),
-        (["--profile", "ci"], {}, "ci"),
-        ([], {"DBT_PROFILE": "ci"}, "ci"),
-        ([], {"DBT_ENGINE_PROFILE": "ci"}, "ci"),
-    ],
-)
-def test_the_warehouse_is_the_one_into_which_dbt_would_build(
-    shop: Project, arrived: StandIn, arguments: list[str], environment: dict[str, str], opened: str
-) -> None:
-    file = "warehouse.duckdb"
-    profiles_in(shop.folder, **{f"{PACKAGE}_dev": file, f"{PACKAGE}_prod": f"prod/{file}", "ci_dev": f"ci/{file}"})
-    for command in ("check", "plan", "run", "verify"):
-        (error,) = faults_of(command_here(shop, command, *arguments, **environment))
-        assert f"{shop.folder / opened / file} does not exist" in error
-    (shop.folder / opened).mkdir()
-    shutil.copy(shop.folder / file, shop.folder / opened)
-    assert command_here(shop, "run", *arguments, **environment).returncode == 0
-    assert len(arrived.events()) == 6
-    assert ledger_rows(shop) == [0] * 5
-
-
-def test_a_profiles_file_in_the_current_folder_comes_before_the_one_of_the_project(
-    shop: Project, tmp_path: Path
-) -> None:
-    here = replace(shop, folder=tmp_path / "here")
-    profiles_in(here.folder, **{f"{PACKAGE}_dev": "here.duckdb"})
-    (error,) = faults_of(command_here(here, "run", "--project-dir", str(shop.folder)))
-    assert f"{here.folder / 'here.duckdb'} does not exist" in error
-    (here.folder / "profiles.yml").unlink()
-    (error,) = faults_of(command_here(here, "run", "--project-dir", str(shop.folder), HOME=str(tmp_path)))
-    assert f"{tmp_path / '.dbt' / 'profiles.yml'}: cannot be read" in error
-
-
-def test_the_project_is_found_from_a_folder_below_it(shop: Project) -> None:
-    below = replace(shop, folder=shop.folder / "models")
-    (error,) = faults_of(command_here(below, "plan", "--profiles-dir", ".."))
-    assert f"{below.folder / 'warehouse.duckdb'} does not exist" in error
-    shutil.move(shop.folder / "warehouse.duckdb", below.folder)
-    assert command_here(below, "plan", "--profiles-dir", "..").returncode == 0
-
-
-def test_without_a_project_the_artifacts_are_named_and_the_profile_where_there_are_several(
-    shop: Project, tmp_path: Path
-) -> None:
-    here = replace(shop, folder=tmp_path / "here")
-    path = str(shop.folder / "warehouse.duckdb")
-    profiles_in(here.folder, **{f"{PACKAGE}_dev": path})
-    (error,) = faults_of(command_here(here, "plan"))
-    assert f"{here.folder}: there is no dbt_project.yml here or above" in error
-    target = shop.folder / "target"
-    artifacts = ["--manifest", str(target / "manifest.json"), "--run-results", str(target / "run_results.json")]
-    assert command_here(here, "plan", *artifacts).returncode == 0
-    profiles_in(here.folder, **{f"{PACKAGE}_dev": path, "ci_dev": "ci.duckdb"})
-    (error,) = faults_of(command_here(here, "plan", *artifacts))
-    assert "Name one with --profile" in error
-    assert command_here(here, "plan", *artifacts, "--profile", PACKAGE).returncode == 0
-
-
-def test_without_a_home_folder_or_a_current_folder_a_message_says_what_to_do(shop: Project, tmp_path: Path) -> None:
-    here = replace(shop, folder=tmp_path / "here")
-    here.folder.mkdir()
-    (error,) = faults_of(here.command("plan", "--project-dir", str(shop.folder), HOME="~"))
-    for part in ("no home folder", "--profiles-dir", "HOME"):
-        assert part in error
-    assert shop.command("plan", HOME=None).returncode == 0
-    gone = f"mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} -m sync plan"
-    environment = here.process_environment({})
-    done = subprocess.run(
-        ["sh", "-c", gone], cwd=here.folder, env=environment, capture_output=True, text=True, check=False
-    )
-    (error,) = faults_of(done)
-    assert "the current folder is not there any more" in error
-
-
-@pytest.mark.parametrize("flag", ["--project-dir", "--profiles-dir"])
-def test_an_empty_folder_is_a_wrong_use(shop: Project, flag: str) -> None:
-    finished = command_here(shop, "plan", flag, "")
-    assert finished.returncode == 2
-    assert f"argument {flag}: it is empty; name a folder" in finished.stderr
 
 
 def test_debug_shows_the_trace_and_nothing_else_does(shop: Project) -> None:
@@ -598,7 +474,7 @@ def test_missing_files_profiles_targets_and_models_are_named_with_what_to_do(
     own = profiles.read_text()
     profiles.write_text(json.dumps({"another": {}}))
     assert f"profile {PACKAGE}: is not there; the profiles are: another" in error()
-    profiles.write_text(own.replace('"warehouse.duckdb"', "\"{{ env_var('NOT_SET') }}\""))
+    profiles.write_text(own.replace("warehouse.duckdb", "{{ env_var('NOT_SET') }}"))
     assert "'NOT_SET'" in error()
     profiles.write_text(own.replace('"duckdb"', '"oracle"'))
     assert "'oracle'" in error()
@@ -607,7 +483,7 @@ def test_missing_files_profiles_targets_and_models_are_named_with_what_to_do(
     assert "nowhere.duckdb does not exist" in found
     assert "dbt build" in found
     for path in (":memory:", ""):
-        profiles.write_text(own.replace("warehouse.duckdb", path))
+        profiles.write_text(own.replace(str(shop.folder / "warehouse.duckdb"), path))
         assert "is in memory, which ends with dbt" in error()
     profiles.write_text("{")
     assert "profiles.yml" in command_here(shop, "run").stderr
@@ -703,15 +579,40 @@ def test_ids_that_the_output_cannot_show_are_shown_escaped(project: Project, arr
     assert project.command("run", PYTHONIOENCODING="ascii").returncode == 0
 
 
+def warehouse(path: str, clock: StillClock, tell: Callable[[str], None] = lambda _: None) -> Warehouse:
+    return open_warehouse("profiles.yml", {"type": "duckdb", "path": path}, clock, tell)
+
+
 def test_a_locked_warehouse_is_waited_for_and_then_named(project: Project, holder: subprocess.Popen[str]) -> None:
     path = str(project.folder / "warehouse.duckdb")
     clock = StillClock()
-    with pytest.raises(WarehouseError) as found, Warehouse(path, {}, clock).reading():
+    told: list[str] = []
+    with pytest.raises(WarehouseError) as found, warehouse(path, clock, told.append).reading():
         pass
     let_go(holder)
     assert 60 <= clock.elapsed < 61
-    for part in (path, "held by another process", "close the program"):
+    for part in (path, "held by another process", f"(PID {holder.pid})", "close the program"):
         assert part in str(found.value)
+    (line,) = told
+    for part in (path, "held by another process", f"(PID {holder.pid})", "up to 60 seconds"):
+        assert part in line
+
+
+def test_a_command_says_on_standard_error_what_it_waits_for(shop: Project, holder: subprocess.Popen[str]) -> None:
+    command = subprocess.Popen(
+        [sys.executable, "-m", "sync", "plan", "--json"],
+        cwd=shop.folder,
+        env=shop.process_environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stderr is not None
+    line = command.stderr.readline()
+    let_go(holder)
+    output, rest = command.communicate(timeout=300)
+    assert f"(PID {holder.pid}); waiting for up to 60 seconds." in line
+    assert (json.loads(output)["exit_code"], rest) == (0, "")
 
 
 def test_a_run_waits_once_for_a_locked_warehouse(project: Project, holder: subprocess.Popen[str]) -> None:
@@ -734,7 +635,7 @@ class _ReleasingClock(StillClock):
 def test_a_warehouse_that_is_let_go_in_time_is_used(project: Project, holder: subprocess.Popen[str]) -> None:
     clock = _ReleasingClock()
     clock.holder = holder
-    with Warehouse(str(project.folder / "warehouse.duckdb"), {}, clock).reading() as session:
+    with warehouse(str(project.folder / "warehouse.duckdb"), clock).reading() as session:
         assert session.value("select count(*) from statsig_run_log") == 0
     assert len(clock.pauses) == 1
 

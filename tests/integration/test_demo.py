@@ -57,14 +57,18 @@ def test_a_second_run_over_the_demos_data_sends_nothing(output: str, warehouse: 
     (last,) = re.findall(r"^== Once more, with nothing new$(.*?)^==", output, re.M | re.S)
     assert set(re.findall(r"^(\w+): finished, nothing to send$", last, re.M)) == SYNCS
     figures = "max(started_at) as last, sum(requests) as requests, sum(keys_accepted) as accepted"
-    runs = warehouse.execute(f"select {figures} from statsig_sync_runs group by run_id order by last").fetchall()
+    # Only runs have read rows: what was refused, and verify, have not.
+    runs = warehouse.execute(
+        f"select {figures} from statsig_sync_runs where rows_read is not null group by run_id order by last"
+    ).fetchall()
     assert [(one[1] > 0, one[2] > 0) for one in runs] == [(True, True), (True, True), (False, False)]
 
 
 @pytest.mark.usefixtures("output")
 def test_the_mirror_takes_in_who_came_and_takes_out_who_left_on_the_second_day(warehouse: Any) -> None:
     figures = "adds_planned, removes_planned, keys_accepted"
-    runs = f"select {figures} from statsig_sync_runs where sync_name = 'statsig_repeat_buyers' order by started_at"
+    condition = "sync_name = 'statsig_repeat_buyers' and rows_read is not null"
+    runs = f"select {figures} from statsig_sync_runs where {condition} order by started_at"
     (_, (adds, removes, accepted), third) = warehouse.execute(runs).fetchall()
     assert adds > 0
     assert removes > 0
@@ -76,6 +80,13 @@ def test_the_mirror_takes_in_who_came_and_takes_out_who_left_on_the_second_day(w
     )
     members = "select id from statsig_members where segment_id = 'repeat_buyers' and status = 'in' order by all"
     assert warehouse.execute(members).fetchall() == warehouse.execute(audience).fetchall() != []
+
+
+def test_a_model_that_was_rebuilt_without_its_tests_is_refused(output: str) -> None:
+    (shown,) = re.findall(r"^== A model that is rebuilt without its tests is not sent$(.*?)^==", output, re.M | re.S)
+    assert "(exit code 3: nothing was sent)" in shown
+    assert "has not run since statsig_events__demo_orders was built" in shown
+    assert "Then run: dbt build --select +exposure:statsig_orders" in shown
 
 
 def test_rows_that_were_not_sent_are_in_the_reject_ledger_with_their_reasons(output: str, warehouse: Any) -> None:

@@ -199,3 +199,23 @@ def test_an_age_that_is_no_number_of_days_is_wrong_usage(project: Project) -> No
     finished = project.command("prune", "--older-than", "soon")
     assert finished.returncode == 2
     assert "is not a number of days, such as 180d" in finished.stderr
+
+
+def test_pruning_leaves_what_the_gate_says(project: Project, arrived: StandIn) -> None:
+    orders(project, 1)
+    project.test("unique_orders", "orders", "pass")
+    # All of it is old, and there was more before it.
+    project.execute(
+        "update statsig_build_log set logged_at = logged_at - interval 90 day",
+        "insert into statsig_build_log by name select * replace (invocation_id || '-before' as invocation_id,"
+        " 'error' as status, logged_at - interval 1 day as logged_at, started_at - interval 1 day as started_at)"
+        " from statsig_build_log",
+    )
+    before = project.rows("select count(*) from statsig_build_log")[0][0]
+    runs = project.rows("select * from statsig_node_runs order by unique_id")
+    deleted = prune(project, "--older-than", "30d")["deleted"]
+    assert deleted["statsig_build_log"] >= before / 2
+    assert project.rows("select count(*) from statsig_build_log")[0][0] == before - deleted["statsig_build_log"]
+    assert project.rows("select * from statsig_node_runs order by unique_id") == runs
+    project.run()
+    assert arrived.users() == ["ann"]

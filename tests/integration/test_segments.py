@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import polars as pl
@@ -659,19 +658,3 @@ def test_a_removal_that_did_not_reach_statsig_is_sent_by_the_next_run(project: P
     assert project.plan()["syncs"][0]["removes"] == 1
     project.run()
     assert project.rows("select status from statsig_membership where id = 'new'") == [("out",)]
-
-
-def test_a_view_under_a_collation_of_the_profiles_is_refused(project: Project, arrived: StandIn) -> None:
-    profiles = json.loads((project.folder / "profiles.yml").read_text())
-    profiles["statsig_sync"]["outputs"]["dev"]["settings"] = {"default_collation": "nocase"}
-    (project.folder / "profiles.yml").write_text(json.dumps(profiles))
-    arrived.put_segment("people")
-    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
-    project.table("people", "select 'ann' as user_id", materialized="view")
-    (error,) = project.run(expect=2)["errors"]
-    assert "default_collation: nocase" in error
-    assert "materialized: table" in error
-    project.execute("drop view people")
-    project.table("people", "select 'ann' as user_id")
-    project.run()
-    assert arrived.ids("people") == {"ann"}

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from sync.edges.warehouse import Warehouse
+from sync.edges.warehouse import open_warehouse
 from sync.errors import WarehouseError
 from tests.integration.in_process import StillClock
 
@@ -22,7 +22,8 @@ def path(tmp_path: Path) -> str:
 
 
 def setting(path: str, settings: dict[Any, Any], name: str) -> Any:
-    with Warehouse(path, settings, StillClock()).reading() as session:
+    output = {"type": "duckdb", "path": path, "settings": settings}
+    with open_warehouse("profiles.yml", output, StillClock()).reading() as session:
         return session.value(f"select current_setting('{name}')")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync.core.graph import Node
-from sync.edges.artifacts import read_graph, read_results
+from sync.core.graph import Node, NodeRun, Relation
+from sync.edges.artifacts import Arguments, Artifacts, read_artifacts, read_command, read_graph
 from sync.errors import ConfigError
 from sync.spec.model import Exposure, Labels
 
@@ -40,7 +41,10 @@ MANIFEST: dict[str, Any] = {
             "relation_name": None,
             "depends_on": {"nodes": ["model.shop.audience"]},
             "attached_node": "model.shop.audience",
+            "test_metadata": {"name": "unique", "kwargs": {"column_name": "user_id"}},
+            "column_name": "user_id",
         },
+        "model.shop.buyers.v2": {"name": "buyers", "version": 2, "resource_type": "model"},
     },
     "sources": {"source.shop.raw.customers": {"name": "customers", "resource_type": "source"}},
     "unit_tests": {
@@ -64,15 +68,33 @@ MANIFEST: dict[str, Any] = {
 RESULTS: dict[str, Any] = {
     "metadata": {
         "dbt_schema_version": "https://schemas.getdbt.com/dbt/run-results/v6.json",
-        "invocation_id": "invocation-1",
+        "invocation_id": "invocation-2",
+        "generated_at": "2026-10-01T11:00:00.500000+02:00",
     },
-    "args": {"which": "build", "threads": 4},
+    "args": {"which": "build", "threads": 4, "target": "prod", "profile": "shop", "profiles_dir": "/home/ann/.dbt"},
     "results": [
-        {"unique_id": "model.shop.audience", "status": "success", "timing": []},
+        {
+            "unique_id": "model.shop.audience",
+            "status": "success",
+            "timing": [
+                {"name": "compile", "started_at": "2026-10-01T08:57:00Z", "completed_at": "2026-10-01T08:58:00Z"},
+                {"name": "execute", "started_at": "2026-10-01T08:58:00Z", "completed_at": "2026-10-01T08:59:00Z"},
+            ],
+        },
         {"unique_id": "test.shop.unique", "status": "pass", "failures": 0},
+        {"unique_id": "model.shop.gone", "status": "error", "timing": []},
     ],
     "elapsed_time": 1.5,
 }
+
+
+def read_results(file: Path) -> Artifacts:
+    """Results beside a manifest that is as it should be."""
+    manifest = file.with_name("manifest.json")
+    manifest.write_text(json.dumps(MANIFEST))
+    return read_artifacts(manifest, file)
+
+
 READERS: list[tuple[Callable[[Path], Any], dict[str, Any]]] = [(read_graph, MANIFEST), (read_results, RESULTS)]
 
 
@@ -107,7 +129,7 @@ def changed(artifact: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def test_a_manifest_is_read_as_far_as_a_sync_needs_it(file: Path) -> None:
     graph = read(read_graph, file, MANIFEST)
-    assert (graph.invocation_id, graph.adapter_type, graph.project_name) == ("invocation-1", "duckdb", "shop")
+    assert graph.project_name == "shop"
     assert graph.nodes["model.shop.audience"] == Node(
         "model.shop.audience",
         "model",
@@ -116,8 +138,16 @@ def test_a_manifest_is_read_as_far_as_a_sync_needs_it(file: Path) -> None:
         '"shop"."main"."audience"',
         materialized="table",
     )
-    assert graph.nodes["test.shop.unique"].attached_to == "model.shop.audience"
-    assert graph.nodes["test.shop.unique"].materialized is None
+    assert graph.nodes["test.shop.unique"] == Node(
+        "test.shop.unique",
+        "test",
+        "unique",
+        ("model.shop.audience",),
+        attached_to="model.shop.audience",
+        test_name="unique",
+        test_column="user_id",
+    )
+    assert graph.nodes["model.shop.buyers.v2"].name == "buyers.v2"
     assert {"source.shop.raw.customers", "unit_test.shop.logic"} <= graph.nodes.keys()
     assert graph.exposures == (
         Exposure("buyers", "models/exposures.yml", ("model.shop.audience",), {"object": "segment"}),
@@ -125,9 +155,34 @@ def test_a_manifest_is_read_as_far_as_a_sync_needs_it(file: Path) -> None:
 
 
 def test_run_results_are_read_as_far_as_a_sync_needs_them(file: Path) -> None:
-    results = read(read_results, file, RESULTS)
-    assert (results.invocation_id, results.command, results.left_out_rows) == ("invocation-1", "build", None)
-    assert results.statuses == {"model.shop.audience": "success", "test.shop.unique": "pass"}
+    found = read(read_results, file, RESULTS)
+    assert (found.invocation_id, found.results_invocation_id) == ("invocation-1", "invocation-2")
+    assert (found.arguments, found.left_out_rows) == (Arguments("build", "prod", "shop", "/home/ann/.dbt"), None)
+    assert found.built_at == dt.datetime(2026, 10, 1, 9, 0, 0, 500_000)
+    assert found.ledgers == {"audience": Relation('"shop"."main"."audience"', "table")}
+    assert found.runs == {
+        "model.shop.audience": NodeRun(
+            "model.shop.audience",
+            "model",
+            "audience",
+            "success",
+            "invocation-2",
+            "build",
+            started_at=dt.datetime(2026, 10, 1, 8, 58),
+            completed_at=dt.datetime(2026, 10, 1, 8, 59),
+        ),
+        "test.shop.unique": NodeRun("test.shop.unique", "test", "unique", "pass", "invocation-2", "build", failures=0),
+        "model.shop.gone": NodeRun("model.shop.gone", "", "model.shop.gone", "error", "invocation-2", "build"),
+    }
+
+
+def test_the_command_that_wrote_results_is_known_where_they_can_be_read(file: Path) -> None:
+    assert read_command(file) is None
+    file.write_text(json.dumps(RESULTS))
+    assert read_command(file) == ("invocation-2", Arguments("build", "prod", "shop", "/home/ann/.dbt"))
+    for content in ("", "{}", json.dumps(MANIFEST), json.dumps(changed(RESULTS, "args/which", 5))):
+        file.write_text(content)
+        assert read_command(file) is None
 
 
 @pytest.mark.parametrize(("option", "value"), [("empty", True), ("sample", "3 days")])

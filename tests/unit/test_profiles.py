@@ -15,7 +15,16 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sync.edges.profiles import Choice, Profile, Project, current_folder, find_profile, find_project, target_path
+from sync.edges.profiles import (
+    Choice,
+    Profile,
+    Project,
+    current_folder,
+    find_profile,
+    find_project,
+    target_path,
+    usual_names,
+)
 from sync.errors import ConfigError
 
 PROFILES: dict[str, Any] = {
@@ -373,6 +382,27 @@ def test_the_profile_is_the_one_asked_for_or_of_the_environment_or_of_the_projec
     (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"shop": outputs, "ci": outputs}))
     project = Project(tmp_path, "shop", "shop")
     assert find_profile(Choice(profile=asked), project, environment, tmp_path).name == name
+
+
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [
+        ({}, ("shop", "dev")),
+        ({"DBT_TARGET": "prod"}, ("shop", "prod")),
+        ({"DBT_PROFILE": "ci"}, ("ci", "default")),
+        ({"DBT_PROFILE": "nobody"}, ("", "")),
+        ({"DBT_PROFILES_DIR": "nowhere"}, ("", "")),
+    ],
+)
+def test_the_usual_names_are_those_without_a_command_line_although_their_output_cannot_be_used(
+    tmp_path: Path, environment: dict[str, str], names: tuple[str, str]
+) -> None:
+    outputs = {"dev": {"path": "{{ env_var('NOT_SET') }}"}, "prod": {"path": "prod.duckdb"}}
+    profiles = {"shop": {"target": "dev", "outputs": outputs}, "ci": {"outputs": {}}}
+    (tmp_path / "profiles.yml").write_text(yaml.safe_dump(profiles))
+    project = Project(tmp_path, "shop", "shop")
+    assert usual_names(None, project, environment, tmp_path) == names
+    assert find_profile(Choice(profile="shop", target="prod"), project, {}, tmp_path).output["path"] == "prod.duckdb"
 
 
 def test_without_a_project_the_only_profile_is_taken_and_of_several_one_has_to_be_named(tmp_path: Path) -> None:

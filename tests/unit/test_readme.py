@@ -20,6 +20,7 @@ from sync.cli.arguments import parser
 from sync.core.reasons import MEANING, NOT_SENT, SENT_WITHOUT
 from sync.sandbox.admin_api import routes
 from sync.sandbox.command import _parser as sandbox_parser
+from sync.spec.limits import Limits
 from sync.spec.model import MAPPABLE_FIELDS, EventConfig, Guard, SegmentConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,13 @@ def test_every_key_of_the_guard_is_in_its_table_with_its_default_and_no_other() 
     table = rows(section(README, "Segments").split("Keys of `guard`")[1])
     assert set(table) - {"key"} == set(Guard.model_fields)
     for name, field in Guard.model_fields.items():
+        assert table[name][0] == default_of(field), name
+
+
+def test_every_limit_is_in_its_table_with_its_default_and_no_other() -> None:
+    table = rows(section(README, "Statsig projects and their limits"))
+    assert set(table) - {"key of limits"} == set(Limits.model_fields)
+    for name, field in Limits.model_fields.items():
         assert table[name][0] == default_of(field), name
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import shutil
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ class StillClock:
         self.elapsed += seconds
 
 
-def warehouse(path: Path | str) -> Warehouse:
-    return open_warehouse("profiles.yml", {"type": "duckdb", "path": str(path)}, StillClock())
+def warehouse(path: Path | str, settings: Mapping[str, Any] | None = None, **more: Any) -> Warehouse:
+    output = {"type": "duckdb", "path": str(path), "settings": settings or {}, **more}
+    return open_warehouse("profiles.yml", output, StillClock())
 
 
 def error_of(opened: Warehouse) -> ConfigError | WarehouseError:
@@ -112,7 +114,7 @@ def limit(session: Session) -> str:
 
 
 def test_what_may_be_large_is_read_in_little_memory_and_few_threads(file: str) -> None:
-    with Warehouse(file, {"threads": 8}, StillClock()).reading() as session:
+    with warehouse(file, {"threads": 8}).reading() as session:
         before = limit(session)
         assert session.in_little_memory(lambda: limit(session)) == "91.5 MiB"
         assert session.in_little_memory(lambda: session.value("select current_setting('threads')")) == 2
@@ -120,7 +122,7 @@ def test_what_may_be_large_is_read_in_little_memory_and_few_threads(file: str) -
 
 
 def test_what_little_memory_is_too_little_for_is_read_again_with_more(file: str) -> None:
-    with Warehouse(file, {}, StillClock()).reading() as session:
+    with warehouse(file).reading() as session:
         limits: list[str] = []
 
         def read() -> Any:
@@ -133,11 +135,11 @@ def test_what_little_memory_is_too_little_for_is_read_again_with_more(file: str)
 
 @pytest.mark.parametrize("name", ["memory_limit", "max_memory", "MEMORY_LIMIT"])
 def test_a_limit_in_the_profile_stands(file: str, name: str) -> None:
-    with Warehouse(file, {name: "64MB"}, StillClock()).reading() as session:
+    with warehouse(file, {name: "64MB"}).reading() as session:
         assert session.in_little_memory(lambda: limit(session)) == "61.0 MiB"
     with (
         pytest.raises(WarehouseError, match="Out of Memory"),
-        Warehouse(file, {name: "64MB"}, StillClock()).reading() as session,
+        warehouse(file, {name: "64MB"}).reading() as session,
     ):
         session.in_little_memory(lambda: session.value(LARGE))
 
@@ -145,7 +147,7 @@ def test_a_limit_in_the_profile_stands(file: str, name: str) -> None:
 def test_what_does_not_fit_in_memory_is_in_a_private_folder_and_gone_afterwards(
     file: str, tmp_path: Path, temporary: Path
 ) -> None:
-    with Warehouse(file, {"memory_limit": "50MB"}, StillClock()).reading() as session:
+    with warehouse(file, {"memory_limit": "50MB"}).reading() as session:
         session.value(SPILLED)
         (folder,) = temporary.iterdir()
         assert list(folder.iterdir()) != []
@@ -158,7 +160,7 @@ def test_a_temporary_folder_in_the_profile_stands(file: str, tmp_path: Path) -> 
     own = tmp_path / "own"
     own.mkdir()
     settings = {"memory_limit": "50MB", "temp_directory": str(own)}
-    with Warehouse(file, settings, StillClock()).reading() as session:
+    with warehouse(file, settings).reading() as session:
         session.value(SPILLED)
         assert list(own.iterdir()) != []
 
@@ -167,12 +169,12 @@ def test_without_a_temporary_folder_nothing_is_read_and_the_message_says_which(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with pytest.raises(WarehouseError, match=r"/nowhere.*TMPDIR"), Warehouse(file, {}, StillClock()).reading():
+    with pytest.raises(WarehouseError, match=r"/nowhere.*TMPDIR"), warehouse(file).reading():
         pass
 
 
 def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_gone(file: str, temporary: Path) -> None:
-    own = Warehouse(file, {}, StillClock())
+    own = warehouse(file)
     with own.writing() as session:
         session.value("create table log as select 1 as line")
     shutil.rmtree(temporary)
@@ -183,7 +185,7 @@ def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_go
 
 
 def test_several_queries_of_one_reading_are_of_one_moment(file: str) -> None:
-    with Warehouse(file, {}, StillClock()).reading() as session:
+    with warehouse(file).reading() as session:
 
         def moments() -> list[Any]:
             return [session.value("select now()") for _ in range(3)]
@@ -195,13 +197,13 @@ def test_several_queries_of_one_reading_are_of_one_moment(file: str) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"default_collation": "nocase"}], ids=["default", "nocase"])
 def test_texts_that_differ_are_different(file: str, settings: dict[str, str]) -> None:
-    with Warehouse(file, settings, StillClock()).reading() as session:
+    with warehouse(file, settings).reading() as session:
         assert session.value("select count(*) from (select 'A' as id union select 'a')") == 2
 
 
 def test_too_little_memory_says_what_to_do(file: str) -> None:
     with (
         pytest.raises(WarehouseError, match="Set a larger memory_limit under settings in the profile"),
-        Warehouse(file, {"memory_limit": "64MB"}, StillClock()).reading() as session,
+        warehouse(file, {"memory_limit": "64MB"}).reading() as session,
     ):
         session.value(LARGE)

@@ -1,0 +1,237 @@
+"""A session of the warehouse: what is read in it, and what is appended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import duckdb
+import polars as pl
+
+from sync.core import sql
+from sync.core.columns import Column
+from sync.edges.warehouse.dialect import Dialect, roll_back
+from sync.edges.warehouse.extras import Extras
+from sync.edges.warehouse.wording import memory_advice, unreadable
+from sync.errors import UnreadableError, WarehouseError
+
+# Rows per fetch: enough to keep the engine busy, little enough to keep memory flat.
+_FETCH_ROWS = 2_000
+# What DuckDB may cache and hash in memory before it spills to its temporary folder: in general, and where what is
+# read can be of any size. Each thread needs some of it for itself, more where rows are wide.
+DEFAULT_MEMORY_LIMIT = "1GB"
+_LITTLE_MEMORY, _FEW_THREADS = ("96MB", "256MB", "1GB"), 2
+
+Parameters = Mapping[str, Any]
+Kind = Literal["table", "view"]
+_Found = TypeVar("_Found")
+
+
+class Session:
+    """An open database. ``has_own_limit`` says whether the profile sets how much memory DuckDB may take.
+
+    SQL means here what our own is written for, whatever the profile sets; only a view is read as dbt reads it.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, extras: Extras, has_own_limit: bool) -> None:
+        self._connection, self._extras, self._has_own_limit = connection, extras, has_own_limit
+        self._dialect = Dialect(connection)
+        self._is_in_transaction = False
+
+    def begin(self) -> None:
+        """Starts a transaction; closing the session without ``commit`` undoes it."""
+        self._connection.execute("begin transaction")
+        self._is_in_transaction = True
+
+    def commit(self) -> None:
+        """Makes what was appended durable."""
+        self._connection.execute("commit")
+        self._is_in_transaction = False
+
+    def _roll_back(self) -> None:
+        roll_back(self._connection)
+        self._is_in_transaction = False
+
+    def commit_so_far(self) -> None:
+        """Makes what was appended durable, and goes on in a new transaction."""
+        self.commit()
+        self.begin()
+
+    def _execute(self, query: str, parameters: Parameters | None = None) -> duckdb.DuckDBPyConnection:
+        self._extras.attach_named(query)
+        return self._connection.execute(query, dict(parameters or {}))
+
+    def kind(self, relation: str) -> Kind | None:
+        """Whether a relation holds rows or is a view; None where there is no such relation."""
+        self._extras.attach_named(relation)
+        *before, name = sql.parts(relation)
+        schema = before[-1] if before else self.value("select current_schema()")
+        database = before[-2] if len(before) > 1 else self.value("select current_database()")
+        found = self.rows(
+            "select 'table' from duckdb_tables() where lower(database_name) = lower($database)"
+            " and lower(schema_name) = lower($schema) and lower(table_name) = lower($name) union all"
+            " select 'view' from duckdb_views() where lower(database_name) = lower($database)"
+            " and lower(schema_name) = lower($schema) and lower(view_name) = lower($name)",
+            {"database": database, "schema": schema, "name": name},
+        )
+        return next((row[0] for row in found), None)
+
+    def columns(self, relation: str) -> tuple[Column, ...] | None:
+        """The relation's columns in order, as dbt sees them; None where there is no such relation.
+
+        Raises ``UnreadableError`` for a relation that is there and cannot be read.
+        """
+        try:
+            self._extras.attach_named(relation)
+        except WarehouseError as error:
+            raise UnreadableError(unreadable(relation, str(error), (), is_view=False)) from error
+        with self.one_model(relation):
+            kind = self.kind(relation)
+            if kind is None:
+                return None
+            query = f"describe select * from {relation}"
+            rows = self._execute(query).fetchall() if kind == "table" else self._read_view(query)
+        return tuple(Column(str(row[0]), str(row[1])) for row in rows)
+
+    def copy_view(self, name: str, relation: str, columns: Sequence[Column] = ()) -> str:
+        """Copies the rows of a view, as dbt sees them, into a temporary table; returns its whole name.
+
+        ``columns`` are those to copy; all where it is empty. Raises as ``keep`` does.
+        """
+        chosen = ", ".join(sql.identifier(column.name) for column in columns) or "*"
+        self._read_view(f"create or replace temp table {name} as select {chosen} from {relation}")
+        return f"temp.main.{name}"
+
+    def _read_view(self, query: str) -> list[Any]:
+        """Carries out a query that reads a view, with all that dbt's session has where it does not go without."""
+        with contextlib.suppress(duckdb.Error, WarehouseError):
+            self._extras.attach_named(query)
+        if not self._extras.read_only:
+            # An error would undo what was written before.
+            self._complete("")
+        try:
+            return self._as_dbt(query)
+        except duckdb.Error as error:
+            if self._extras.is_complete or isinstance(error, duckdb.OutOfMemoryException):
+                raise
+            self._complete(str(error))
+        if self._is_in_transaction:
+            self.begin()
+        return self._as_dbt(query)
+
+    def _as_dbt(self, query: str) -> list[Any]:
+        with self._dialect.of_dbt():
+            return self._connection.execute(query).fetchall()
+
+    def _complete(self, problem: str) -> None:
+        if not self._extras.is_complete:
+            self._dialect.use_dbt()
+            self._extras.complete(problem)
+            self._dialect.note_dbt()
+
+    @contextlib.contextmanager
+    def one_model(self, relation: str) -> Iterator[None]:
+        """What goes wrong in the block is a problem of this model alone: it raises ``UnreadableError``.
+
+        The session can be used afterwards; a transaction is over.
+        """
+        try:
+            yield
+        except duckdb.Error as error:
+            self._roll_back()
+            words = self._extras.opener.told(error) + memory_advice(error)
+            is_view = False
+            with contextlib.suppress(duckdb.Error):
+                is_view = self.kind(relation) == "view"
+            text = unreadable(relation, words, self._extras.lacking, is_view)
+            raise UnreadableError(text, is_view=is_view) from None
+
+    def relations_named(self, name: str) -> tuple[str, ...]:
+        """The tables of this name in all schemas, as SQL text; in what the profile attaches where it is not at home."""
+        query = (
+            "select table_catalog, table_schema, table_name from information_schema.tables"
+            " where table_type = 'BASE TABLE' and lower(table_name) = $name order by all"
+        )
+        found = list(self.rows(query, {"name": name.lower()}))
+        if not found and self._extras.attach_files():
+            found = list(self.rows(query, {"name": name.lower()}))
+        return tuple(".".join(map(sql.identifier, row)) for row in found)
+
+    def frame(self, query: str, parameters: Parameters | None = None) -> pl.DataFrame:
+        """The result of a query as a data frame."""
+        self._extras.attach_named(query)
+        return pl.DataFrame(self._connection.sql(query, params=dict(parameters or {})))
+
+    def rows(self, query: str, parameters: Parameters | None = None) -> Iterator[tuple[Any, ...]]:
+        """The result of a query, row by row; it streams, so memory does not grow with the rows."""
+        self._execute(query, parameters)
+        while fetched := self._connection.fetchmany(_FETCH_ROWS):
+            yield from fetched
+
+    def keep(self, name: str, query: str, parameters: Parameters) -> str:
+        """Keeps the result of a query as a temporary table, which is gone with the session; returns its whole name."""
+        self._execute(f"create or replace temp table {name} as {query}", parameters)
+        return f"temp.main.{name}"
+
+    def in_little_memory(self, read: Callable[[], _Found]) -> _Found:
+        """What ``read`` returns, with as little memory for DuckDB as it can do with.
+
+        Where that is too little, it is read again with more; the profile's own limit stands.
+        """
+        if self._has_own_limit:
+            return self._at_one_moment(read)
+        threads = int(self.value("select current_setting('threads')"))
+        *smaller, largest = _LITTLE_MEMORY
+        try:
+            for memory in smaller:
+                self._limit(memory, min(threads, _FEW_THREADS))
+                with contextlib.suppress(duckdb.OutOfMemoryException):
+                    return self._at_one_moment(read)
+            self._limit(largest, threads)
+            return self._at_one_moment(read)
+        finally:
+            self._limit(DEFAULT_MEMORY_LIMIT, threads)
+
+    def _at_one_moment(self, read: Callable[[], _Found]) -> _Found:
+        """What ``read`` returns, in one transaction: several queries of it find the same rows and the same time."""
+        self.begin()
+        try:
+            return read()
+        finally:
+            # It has written nothing but temporary tables, and after an error nothing else is possible.
+            self._roll_back()
+
+    def _limit(self, memory: str, threads: int) -> None:
+        self._connection.execute(f"set memory_limit = '{memory}'")
+        self._connection.execute(f"set threads = {threads}")
+
+    def value(self, query: str, parameters: Parameters | None = None) -> Any:
+        """The first column of the first row; None where there is no row."""
+        rows = self._execute(query, parameters).fetchall()
+        return rows[0][0] if rows else None
+
+    def append(self, relation: str, rows: pl.DataFrame) -> None:
+        """Appends rows to a ledger, by the names of the columns."""
+        if rows.is_empty():
+            return
+        names = ", ".join(f'"{name}"' for name in rows.columns)
+        self._connection.register("_appended", _ArrowStream(rows))
+        self._execute(f"insert into {relation} ({names}) select {names} from _appended")
+        # Not after an error: it would be one more, in a transaction that is over, and hide the first.
+        self._connection.unregister("_appended")
+
+    def delete(self, relation: str, condition: str, parameters: Parameters) -> int:
+        """Deletes the rows of a ledger that meet a condition; returns how many. Only ``prune`` deletes."""
+        rows = self._execute(f"delete from {relation} where {condition}", parameters).fetchall()
+        return int(rows[0][0])
+
+
+class _ArrowStream:
+    """A data frame as nothing but an Arrow stream: so it is read without pyarrow."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._frame.__arrow_c_stream__(requested_schema)
