@@ -260,7 +260,13 @@ def drift(run: RunIdentity, ids: pl.Series, kind: str, now: dt.datetime) -> pl.D
     )
 
 
-_KINDS = {pl.String: Kind.TEXT, pl.Int64: Kind.INTEGER, pl.Float64: Kind.FLOAT, _TIME: Kind.TIMESTAMP}
+_KINDS = {
+    pl.String: Kind.TEXT,
+    pl.Int64: Kind.INTEGER,
+    pl.Float64: Kind.FLOAT,
+    pl.Date: Kind.DATE,
+    _TIME: Kind.TIMESTAMP,
+}
 
 
 def column_problem(ledger: str, columns: Sequence[Column]) -> str | None:

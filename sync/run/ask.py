@@ -107,12 +107,14 @@ class Asker:
             if left <= 0 and seconds != inquiry.LOOKS_AFTER[-1]:
                 continue
             clock.sleep(max(0.0, left))
-            if self.patience.should_stop() or sightings.problem:
+            if self.patience.should_stop():
                 break
             seen = [one.cell for one in waiting if any(map(sightings.is_there, one.events))]
             waiting = [one for one in waiting if one.cell not in seen]
             found += seen
             renew()
+            if sightings.problem:
+                break
         return found
 
     @contextmanager
