@@ -84,15 +84,31 @@
     {{- return('--empty') -}}
   {%- elif invocation_args_dict.get('sample') -%}
     {{- return('--sample') -}}
-  {%- elif invocation_args_dict.get('defer') and node.resource_type in ['model', 'snapshot'] -%}
-    {%- for parent in node.depends_on.nodes if parent in graph.nodes and parent not in selected_resources -%}
-      {%- set deferred = graph.nodes[parent].get('defer_relation') -%}
-      {%- if deferred and deferred.get('relation_name') != graph.nodes[parent].relation_name -%}
+  {%- elif invocation_args_dict.get('defer') and node.resource_type != 'unit_test' -%}
+    {%- set waiting = node.depends_on.nodes | list -%}
+    {#- The list grows while it is read: an ephemeral model is read as a part of the node. -#}
+    {%- for unique_id in waiting if unique_id in graph.nodes and unique_id not in selected_resources -%}
+      {%- set parent = graph.nodes[unique_id] -%}
+      {%- if parent.config.get('materialized') == 'ephemeral' -%}
+        {%- do waiting.extend(parent.depends_on.nodes) -%}
+      {%- elif statsig_sync.is_deferred(parent) -%}
         {{- return('--defer') -}}
       {%- endif -%}
     {%- endfor -%}
   {%- endif -%}
   {{- return(none) -}}
+{% endmacro %}
+
+
+{#- Whether --defer makes dbt read another relation than the target's own: as dbt decides it in ref(). -#}
+{% macro is_deferred(node) %}
+  {%- set other = node.get('defer_relation') -%}
+  {%- if not other or other.relation_name == node.relation_name -%}
+    {{- return(false) -}}
+  {%- endif -%}
+  {{- return(
+    invocation_args_dict.get('favor_state') or adapter.get_relation(node.database, node.schema, node.alias) is none
+  ) -}}
 {% endmacro %}
 
 

@@ -21,6 +21,8 @@ final as (
         batches.operation,
         changelog.key,
         changelog.row_hash,
+        changelog.event_name,
+        changelog.event_time,
         batches.state,
         batches.batch_id,
         batches.run_id,

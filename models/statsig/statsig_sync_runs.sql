@@ -45,6 +45,11 @@ spans as (
         max(overrides) as overrides,
         max(model) as model,
         max(unique_key) as unique_key,
+        max(event_name) as event_name,
+        max(renamed_from) as renamed_from,
+        max(events_from) as events_from,
+        max(events_until) as events_until,
+        max(notes) as notes,
         max(dbt_invocation_id) as dbt_invocation_id,
         max(sync_version) as sync_version
     from source
@@ -83,6 +88,11 @@ ended as (
         spans.overrides,
         spans.model,
         spans.unique_key,
+        spans.event_name,
+        spans.renamed_from,
+        spans.events_from,
+        spans.events_until,
+        spans.notes,
         spans.dbt_invocation_id,
         spans.sync_version
     from latest
@@ -121,6 +131,11 @@ final as (
         overrides,
         model,
         unique_key,
+        event_name,
+        renamed_from,
+        events_from,
+        events_until,
+        notes,
         dbt_invocation_id,
         sync_version
     from ended

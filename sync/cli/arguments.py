@@ -143,6 +143,11 @@ def _allow_new_keys(command: argparse.ArgumentParser) -> None:
     _names(command, "--allow-new-keys", meaning)
 
 
+def _allow_events(command: argparse.ArgumentParser) -> None:
+    meaning = "let these event syncs send what their guard, or a first run, is refused for, this once; the run ledger "
+    _names(command, "--allow-events", meaning + "keeps it")
+
+
 def _lease(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--wait",
@@ -183,9 +188,8 @@ def _patience(command: argparse.ArgumentParser) -> None:
 def _check(command: argparse.ArgumentParser) -> None:
     _select(command)
     _patience(command)
-    command.set_defaults(
-        gate="off", max_age=None, retry_rejected=False, keep_going=False, allow_removals=[], allow_new_keys=[]
-    )
+    command.set_defaults(gate="off", max_age=None, retry_rejected=False, keep_going=False)
+    command.set_defaults(allow_removals=[], allow_new_keys=[], allow_events=[])
 
 
 def _what_to_send(command: argparse.ArgumentParser) -> None:
@@ -196,6 +200,7 @@ def _what_to_send(command: argparse.ArgumentParser) -> None:
     _retry_rejected(command)
     _allow_removals(command)
     _allow_new_keys(command)
+    _allow_events(command)
     _patience(command)
 
 

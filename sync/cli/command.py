@@ -83,6 +83,7 @@ def _request(options: argparse.Namespace) -> Any:
         options.keep_going,
         tuple(options.allow_removals),
         tuple(options.allow_new_keys),
+        tuple(options.allow_events),
         options.max_age,
     )
 
@@ -120,8 +121,11 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         syncs = [{"sync": one.sync.name, "model": one.sync.model, "note": one.note} for one in found.syncs]
         orphans = [one.summary for one in found.orphans]
-        _print_json(options, 0, {"syncs": syncs, "warnings": list(found.warnings), "orphans": orphans})
+        notes, warnings = list(found.notes), list(found.warnings)
+        _print_json(options, 0, {"syncs": syncs, "notes": notes, "warnings": warnings, "orphans": orphans})
     else:
+        for note in found.notes:
+            print(f"note: {note}")
         for one in found.syncs:
             print(f"ok  {one.sync.name}: {one.note}")
         for warning in found.warnings:

@@ -100,9 +100,10 @@ def _remarks(plan: Plan) -> list[str]:
 
 
 def _headline(plan: SyncPlan) -> str:
+    first = ", FIRST RUN" if plan.is_first_run else ""
     if isinstance(plan, SegmentPlan):
-        return f"{plan.sync.name}: {plan.facts.config.mode} segment {plan.sync.destination}"
-    return f"{plan.sync.name}: events"
+        return f"{plan.sync.name}: {plan.facts.config.mode} segment {plan.sync.destination}{first}"
+    return f"{plan.sync.name}: events{first}"
 
 
 def _plan_lines(plan: SyncPlan) -> list[str]:
@@ -117,7 +118,7 @@ def _plan_lines(plan: SyncPlan) -> list[str]:
         ]
     else:
         lines = [
-            f"{plan.keys:,} of {plan.rows_read:,} rows to send",
+            f"{plan.keys:,} of {plan.rows_read:,} rows to send{plan.times.text}",
             *(f"  {printable(sample)}" for sample in plan.samples),
         ]
         if plan.skipped:
@@ -168,6 +169,8 @@ def print_report(report: RunReport) -> None:
         print(result_line(result))
         for line in _reject_lines(_rejected(plan)):
             print(f"  {line}")
+        if plan.is_first_run:
+            print("  FIRST RUN")
     if len(report.results) < len(report.plan.syncs):
         print(f"stopped: {len(report.plan.syncs) - len(report.results)} sync(s) not started")
     print(f"run {report.run_id}; see statsig_sync_runs, statsig_batches and statsig_reject_log in the warehouse")
@@ -225,6 +228,12 @@ def _difference_of_counts(one: Verified) -> str:
     return f"{counts}, which mode {one.mode} allows; who they are is told without --counts-only"
 
 
+def first_run_mark(plan: SyncPlan) -> str:
+    """What is said behind what a sync sends at its first run; empty where it has run."""
+    times = plan.times.text if isinstance(plan, EventPlan) else ""
+    return f", FIRST RUN{times}" if plan.is_first_run else ""
+
+
 class PlainObserver:
     """Plain lines, for logs."""
 
@@ -232,14 +241,17 @@ class PlainObserver:
         self._stream = as_far_as_possible(stream)
 
     def planned(self, plan: Plan) -> None:
-        """Says what is worth knowing before anything is sent."""
+        """Says when what is sent was built, and what else is worth knowing before anything is sent."""
+        for one in plan.syncs:
+            if one.sync.name in plan.built:
+                print(f"{one.sync.name}: {plan.built[one.sync.name]}", file=self._stream, flush=True)
         for remark in _remarks(plan):
             print(remark, file=self._stream, flush=True)
 
     def started(self, plan: SyncPlan) -> None:
         """Says what is about to be sent."""
         if plan.keys:
-            print(f"{plan.sync.name}: sending {plan.keys:,} keys", file=self._stream, flush=True)
+            print(f"{plan.sync.name}: sending {plan.keys:,} keys{first_run_mark(plan)}", file=self._stream, flush=True)
 
     def accepted(self, plan: SyncPlan, keys: int) -> None:
         """Says nothing: a log has no use for a line per request."""

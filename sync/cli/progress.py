@@ -7,7 +7,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sync.cli.printing import PlainObserver
+from sync.cli.printing import PlainObserver, first_run_mark
 from sync.core.plan import SyncPlan
 from sync.run.apply import SyncResult
 
@@ -30,7 +30,7 @@ class ProgressObserver(PlainObserver):
     def started(self, plan: SyncPlan) -> None:
         """Shows a bar for this sync."""
         if plan.keys:
-            self._task = self._progress.add_task(plan.sync.name, total=plan.keys)
+            self._task = self._progress.add_task(f"{plan.sync.name}{first_run_mark(plan)}", total=plan.keys)
             self._progress.start()
 
     def accepted(self, plan: SyncPlan, keys: int) -> None:

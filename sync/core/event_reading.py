@@ -22,7 +22,6 @@ _SETTLED, _SHARED, _LOGGED = "statsig_sync_settled", "statsig_sync_shared", "sta
 _KEY, _SENT_HASH = "statsig_sync_key", "statsig_sync_sent_hash"
 # A separator that JSON text cannot hold keeps two different rows from the same hash.
 _HASH = "md5(coalesce(head, '') || chr(1) || coalesce(custom, ''))"
-_OWN = "project = $project and sync_name = $sync_name"
 
 
 @dataclass(frozen=True)
@@ -50,24 +49,25 @@ def parts(lines: int) -> Sequence[Part]:
 class EventLedgers:
     """The relations that say what was sent and what was refused, as SQL text.
 
-    ``on_unknown`` decides whether an event whose outcome is unknown counts as sent (``hold``) or is sent
-    again (``resend``).
+    ``own`` is the condition that a line is the sync's. ``on_unknown`` decides whether an event whose outcome is
+    unknown counts as sent (``hold``) or is sent again (``resend``).
     """
 
     deliveries: str
     reject_log: str
+    own: str
     on_unknown: str
 
     @property
     def sent(self) -> str:
         """The keys, with the hash of the row, that must not be sent again: what follows ``from``."""
         states = "('accepted', 'unknown')" if self.on_unknown == "hold" else "('accepted')"
-        return f"{self.deliveries} where {_OWN} and operation in ('log', 'skip') and state in {states}"
+        return f"{self.deliveries} where {self.own} and operation in ('log', 'skip') and state in {states}"
 
     @property
     def logged(self) -> str:
         """What the reject ledger has: what follows ``from``."""
-        return f"{self.reject_log} where {_OWN}"
+        return f"{self.reject_log} where {self.own}"
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,13 @@ class EventSource:
 
 
 def lines_query(relation: str, ledgers: EventLedgers) -> str:
-    """How many lines the relation and the ledgers have. Parameters: ``$project`` and ``$sync_name``."""
+    """How many lines the relation and the ledgers have."""
     sources = (relation, ledgers.sent, ledgers.logged)
     return "select " + " + ".join(f"(select count(*) from {one})" for one in sources)
 
 
 def temporary_tables(source: EventSource, ledgers: EventLedgers) -> Mapping[str, str]:
-    """The temporary tables that the other queries need: a query for each by its name, in the order to fill them.
-
-    Parameters of each: ``$project`` and ``$sync_name``.
-    """
+    """The temporary tables that the other queries need: a query for each by its name, in the order to fill them."""
     is_own = source.part.holds("key")
     return {
         # Keys of the model that were sent, or that stand in several rows.
@@ -159,6 +156,7 @@ hashed as not materialized (select *, {_HASH} as row_hash from source)
 select key, row_hash, event_time, reason, detail, without, head, custom,
     sent_hash is not null as was_sent, coalesce(sent_hash = row_hash, false) as is_the_sent_one,
     (select reasons from temp.main.{_LOGGED} as logged
-        where logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key) as logged, trimmed
+        where logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key) as logged, trimmed,
+    event_name
 from hashed
 """

@@ -94,7 +94,8 @@ def source_query(config: EventConfig, columns: EventColumns, relation: str, also
     Columns: ``key`` (text of the unique key), ``event_time`` (milliseconds UTC), ``reason`` and
     ``detail`` (why the row cannot be sent; null where it can), ``without`` (a reason for a part that was
     left out), ``head`` (the event's JSON, open at the end of ``user``), ``custom`` (text as it stands in
-    the warehouse), ``trimmed`` (kinds of parts that Statsig may trim, joined by commas; null where there are none).
+    the warehouse), ``event_name`` (the event's name as text), ``trimmed`` (kinds of parts that Statsig may trim, joined
+    by commas; null where there are none).
 
     What is needed more than once is a column of an inner select.
     """
@@ -107,6 +108,7 @@ def source_query(config: EventConfig, columns: EventColumns, relation: str, also
 from (
     select {key} as key, {_event_time(columns)} as event_time, {reason} as reason, {detail} as detail,
         {_without(columns)} as without, {sql.text_form(custom) if custom else "cast(null as varchar)"} as custom,
+        {_name(config, columns)} as event_name,
         {_opening(config, columns)} as opening, {_metadata(columns)} as metadata,
         {_joined(_user(config, columns))} as person,
         {", ".join(f"{length} as {name}" for name, length in lengths.items())}{also}

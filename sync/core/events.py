@@ -30,6 +30,7 @@ class Row(NamedTuple):
     this very row, and ``logged`` holds the reasons that the reject ledger has for exactly this row, joined by
     commas. ``trimmed`` holds the kinds of its parts that Statsig may trim. ``copies`` counts the source rows that
     are the same to the letter, and ``is_chosen`` says whether this is the row that stands for its key.
+    ``event_time`` is in milliseconds UTC.
     """
 
     key: str | None
@@ -44,17 +45,19 @@ class Row(NamedTuple):
     is_the_sent_one: bool
     logged: str | None
     trimmed: str | None = None
+    event_name: str | None = None
     copies: int = 1
     is_chosen: bool = True
 
 
 class Event(NamedTuple):
-    """An event ready to send: its unique key as text, the hash of its row, its time, and its JSON."""
+    """An event ready to send: its unique key as text, the hash of its row, its time, its JSON, and its name."""
 
     key: str
     row_hash: str
     event_time: int | None
     body: bytes
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ def _encode(row: Row) -> tuple[Event | None, list[RejectedRow]]:
         return None, [_rejected(row, reasons.NOT_STRICT_JSON, None, 1)]
     if len(body) + ENVELOPE_BYTES > MAX_EVENT_BODY_BYTES:
         return None, [_rejected(row, reasons.EVENT_TOO_LARGE, f"{len(body)} bytes", 1)]
-    return Event(row.key or "", row.row_hash, row.event_time, body), problems
+    return Event(row.key or "", row.row_hash, row.event_time, body, row.event_name), problems
 
 
 def trimmed_kinds(row: Row, event: Event) -> Iterable[str]:
@@ -249,7 +252,7 @@ def is_left_out(row: Row, config: EventConfig) -> bool:
 
     A row without a time is as new as now; one without a key cannot be told from others later.
     """
-    if row.key is None or config.backfill == "all":
+    if row.key is None or config.backfill in (None, "all"):
         return False
     if config.backfill_from is None:
         return True

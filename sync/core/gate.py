@@ -114,8 +114,8 @@ class _Gate:
             case "started":
                 began = f" at {run.started_at:%Y-%m-%d %H:%M:%S} UTC" if run.started_at else ""
                 text = (
-                    f"{name} may be half built: dbt {run.command} began{began} and has not ended, has died, or could not "
-                    "write down its end (the hook on-run-end of the package statsig_sync)"
+                    f"{name} may be half built: dbt {run.command} began{began} and has not ended, has died, or could "
+                    "not write down its end (the hook on-run-end of the package statsig_sync)"
                 )
                 return _Problem(_Kind.FAILED, text)
             case "error" | "runtime error":

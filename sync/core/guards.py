@@ -97,7 +97,7 @@ def overridden(plan: SegmentPlan, allowed: Collection[str]) -> SegmentPlan:
 
 def key_problem(plan: EventPlan) -> str | None:
     """Why this event sync is refused: its keys are made of something else than those that were sent; else None."""
-    before, now = plan.keys_were_from, plan.keys_from
+    before, now = plan.history.keys_were_from, plan.keys_from
     if before is None or before == now:
         return None
     return (

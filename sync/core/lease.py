@@ -7,10 +7,11 @@ sees the other's line, so at least one of them steps back, on any warehouse that
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sync.core.ledger import RunIdentity
+from sync.core.lineage import Identity
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,27 @@ class Claim:
     since: dt.datetime
     expires_at: dt.datetime
 
-    def concerns(self, run: RunIdentity) -> bool:
-        """Whether it is on the same sync, or on another that writes the same segment."""
+    def concerns(self, run: RunIdentity, earlier: Collection[Identity] = ()) -> bool:
+        """Whether it is on the same sync, as it is called or was, or on another that writes the same segment."""
+        if Identity(self.project, self.sync_name) in earlier:
+            return True
         is_same_sync = self.sync_name == run.sync_name
-        is_same_segment = self.object == run.object == "segment" and self.destination == run.destination
-        return self.project == run.project and (is_same_sync or is_same_segment)
+        return self.project == run.project and (is_same_sync or self.is_on_segment_of(run))
+
+    def is_on_segment_of(self, run: RunIdentity) -> bool:
+        """Whether both write the same segment."""
+        return self.object == run.object == "segment" and self.destination == run.destination
 
 
-def first_conflict(claims: Iterable[Claim], runs: Iterable[RunIdentity]) -> tuple[RunIdentity, Claim] | None:
-    """A run that a claim of another concerns, and the claim; None where there is none."""
-    wanted = list(runs)
-    return next(((run, claim) for claim in claims for run in wanted if claim.concerns(run)), None)
+def first_conflict(
+    claims: Iterable[Claim], runs: Iterable[RunIdentity], earlier: Mapping[str, Collection[Identity]] | None = None
+) -> tuple[RunIdentity, Claim] | None:
+    """A run that a claim of another concerns, and the claim; None where there is none.
+
+    ``earlier`` holds what syncs were called before, by their names.
+    """
+    wanted = [(run, (earlier or {}).get(run.sync_name, ())) for run in runs]
+    return next(((run, claim) for claim in claims for run, names in wanted if claim.concerns(run, names)), None)
 
 
 def holding(claims: Iterable[Claim], now: dt.datetime) -> tuple[Claim, ...]:
@@ -45,8 +56,10 @@ def holding(claims: Iterable[Claim], now: dt.datetime) -> tuple[Claim, ...]:
 
 
 def _whose(run: RunIdentity, claim: Claim) -> str:
-    same = claim.sync_name == run.sync_name
-    return "of this sync" if same else f"of {claim.sync_name}, which writes the same segment,"
+    if claim.sync_name == run.sync_name:
+        return "of this sync"
+    what = "which writes the same segment" if claim.is_on_segment_of(run) else "as this sync is or was called elsewhere"
+    return f"of {claim.sync_name}, {what},"
 
 
 def held_message(run: RunIdentity, claim: Claim) -> str:

@@ -153,9 +153,10 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class Batch:
-    """A request to be: its keys, the hashes of their rows (events only), and its size.
+    """A request to be: its keys, its size, and of events the hashes of their rows, their names and times.
 
-    ``operation`` is add, remove, log, adopt, skip or forget; ``sequence`` orders the batches of one destination.
+    ``operation`` is add, remove, log, adopt, skip or forget; ``sequence`` orders the batches of one destination. Times
+    are milliseconds UTC.
     """
 
     batch_id: str
@@ -164,6 +165,8 @@ class Batch:
     keys: Sequence[str]
     row_hashes: Sequence[str] | None
     body_bytes: int | None
+    event_names: Sequence[str | None] | None = None
+    event_times: Sequence[int | None] | None = None
 
 
 def naive_utc(moment: dt.datetime) -> dt.datetime:
@@ -199,17 +202,29 @@ def batch_state(run: RunIdentity, batch: Batch, outcome: Outcome | None, now: dt
 
 def changes(run: RunIdentity, batch: Batch, now: dt.datetime) -> pl.DataFrame:
     """The lines of the changelog for a batch: one per key."""
-    count = len(batch.keys)
-    hashes = batch.row_hashes if batch.row_hashes is not None else pl.repeat(None, count, dtype=pl.String, eager=True)
-    keys = pl.DataFrame({"key": batch.keys, "row_hash": hashes}, schema={"key": pl.String, "row_hash": pl.String})
-    return keys.select(
+    columns = {
+        "key": pl.Series(batch.keys, dtype=pl.String),
+        "row_hash": _series(batch, batch.row_hashes, pl.String()),
+        "event_name": _series(batch, batch.event_names, pl.String()),
+        "event_time": _series(batch, batch.event_times, pl.Int64()),
+    }
+    return pl.DataFrame(columns).select(
         pl.lit(batch.batch_id).alias("batch_id"),
         pl.lit(run.sync_name).alias("sync_name"),
         pl.lit(batch.operation).alias("operation"),
         "key",
         "row_hash",
+        "event_name",
+        pl.col("event_time").cast(pl.Datetime("ms")).cast(_TIME),
         pl.lit(naive_utc(now), dtype=_TIME).alias("logged_at"),
     )
+
+
+def _series(batch: Batch, values: Sequence[object] | None, dtype: pl.DataType) -> pl.Series:
+    """A column with a value for each key of a batch; nulls where the batch has no such values."""
+    if values is None:
+        return pl.repeat(None, len(batch.keys), dtype=dtype, eager=True)
+    return pl.Series(values, dtype=dtype)
 
 
 def rejects(run: RunIdentity, rows: Iterable[RejectedRow], now: dt.datetime) -> list[dict[str, Any]]:

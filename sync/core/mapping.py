@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sync.core.columns import Column, Kind, find
 from sync.core.event_sql import FIELD_KINDS, KEY_KINDS, EventColumns, resolve
+from sync.core.graph import Graph
 from sync.errors import Fault
 from sync.spec.model import EventConfig, SegmentConfig, Sync
 from sync.spec.parse import META_PATH, nearest
@@ -49,6 +50,26 @@ def ignored_columns_note(sync: Sync) -> str | None:
     if not ignored:
         return None
     return f"{sync.name}: only the id counts in a segment; ignored: {', '.join(ignored)}."
+
+
+def key_test_warning(sync: Sync, graph: Graph) -> str | None:
+    """What to say of an event sync whose unique key dbt does not test; None where it does."""
+    if not isinstance(sync.config, EventConfig):
+        return None
+    key = sync.config.unique_key
+    tested = {
+        node.test_name
+        for node in graph.nodes.values()
+        if node.attached_to == sync.model and (node.test_column or "").strip('"`').lower() == key.lower()
+    }
+    missing = [name for name in ("unique", "not_null") if name not in tested]
+    if not missing:
+        return None
+    return (
+        f"{sync.name}: dbt does not test that {key} is {' and '.join(missing)}. Of rows that share a key one is sent, "
+        f"and a row without a key is not. Write data_tests: [{', '.join(missing)}] at the column, so that the build "
+        "fails first."
+    )
 
 
 def _fault(sync: Sync, key: str, message: str) -> Fault:

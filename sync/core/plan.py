@@ -11,6 +11,8 @@ import polars as pl
 
 from sync.core import limits, trims
 from sync.core.events import RejectedRow
+from sync.core.history import EventHistory, KeySource
+from sync.core.lineage import Lineage
 from sync.core.orphans import KnownList
 from sync.core.segments import IN, UNCERTAIN, Change, diff
 from sync.spec.durations import spoken
@@ -36,7 +38,9 @@ class SegmentFacts:
     has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
     that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it:
     one that the ledgers know ``is_gone``, and ``membership`` is then who was in it. ``rows_read`` counts the model's
-    rows; None where the change does not come from the model.
+    rows; None where the change does not come from the model. ``lineage`` says whose
+    history is the sync's own, ``carried`` how many ids are known only under an earlier name of the project, and
+    ``is_first_run`` that no run of the sync has ended well yet.
     """
 
     sync: Sync
@@ -51,6 +55,9 @@ class SegmentFacts:
     refused: pl.Series = field(default_factory=lambda: pl.Series("id", [], pl.String))
     adopted: pl.Series | None = None
     is_missing: bool = False
+    lineage: Lineage | None = None
+    is_first_run: bool = False
+    carried: int = 0
 
     @property
     def members(self) -> int:
@@ -86,6 +93,16 @@ class SegmentPlan:
     def sync(self) -> Sync:
         """The sync."""
         return self.facts.sync
+
+    @property
+    def is_first_run(self) -> bool:
+        """Whether no run of the sync has ended well yet."""
+        return self.facts.is_first_run
+
+    @property
+    def renamed_from(self) -> str | None:
+        """Whose history the sync carries on, as the run ledger has it."""
+        return self.facts.lineage.text if self.facts.lineage else None
 
     @property
     def members_before(self) -> int:
@@ -174,14 +191,49 @@ class EventBatch:
 
 
 @dataclass(frozen=True)
-class KeySource:
-    """What the keys of an event sync mean: a dbt node's unique id, and the key's column with its kind of text."""
+class EventTraits:
+    """What the events of a sync have in common.
 
-    model: str
-    unique_key: str
+    ``name`` is their name, or ``column`` and the column that names them; ``metadata_columns`` are the columns that
+    become metadata; ``has_time`` says whether a column gives their time, ``key_metadata`` is the metadata that holds
+    the unique key; None where it is not sent.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.unique_key} of {self.model}"
+    name: str
+    metadata_columns: tuple[str, ...]
+    has_time: bool
+    key_metadata: str | None
+
+
+@dataclass(frozen=True)
+class EventTimes:
+    """The times of the events to send, in milliseconds UTC; None where none has a time.
+
+    ``returning`` counts those that are not later than the latest of the last run that sent something.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    returning: int = 0
+
+    @property
+    def text(self) -> str:
+        """The days, as part of a sentence; empty where there are none."""
+        if self.first is None or self.last is None:
+            return ""
+        return f" from {_day(self.first)} to {_day(self.last)}"
+
+
+def moment(milliseconds: int) -> dt.datetime:
+    """A time as the ledgers hold it: UTC, without a zone."""
+    return _EPOCH + dt.timedelta(milliseconds=milliseconds)
+
+
+_EPOCH = dt.datetime(1970, 1, 1)
+
+
+def _day(milliseconds: int) -> str:
+    return moment(milliseconds).date().isoformat()
 
 
 @dataclass(frozen=True)
@@ -204,15 +256,17 @@ class EventPlan:
     reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
     ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
     Statsig refused before, and that wait for --retry-rejected; ``doubts`` counts the events of earlier runs
-    that are in doubt. ``keys_from`` says what
-    the keys mean, and ``keys_were_from`` what those meant that the last run has sent; None where there was none.
-    ``trimmed`` counts events of which Statsig may trim a part, by kind (``sync.core.trims``).
+    that are in doubt. ``keys_from`` says what the keys mean, ``history`` what the ledgers know of the sync;
+    ``duplicates`` counts the model's rows beyond the first of their key, and ``trimmed`` events of which Statsig may
+    trim a part, by kind (``sync.core.trims``).
     """
 
     sync: Sync
-    project: str
+    config: EventConfig
+    lineage: Lineage
+    traits: EventTraits
     keys_from: KeySource
-    keys_were_from: KeySource | None
+    history: EventHistory
     may_resend: bool
     rows_read: int
     batches: tuple[EventBatch, ...]
@@ -224,8 +278,25 @@ class EventPlan:
     last_sequence: int
     held_back: int = 0
     doubts: Doubts = field(default_factory=Doubts)
+    duplicates: int = 0
+    times: EventTimes = field(default_factory=EventTimes)
     overrides: str | None = None
     trimmed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def project(self) -> str:
+        """What the ledgers call the Statsig project."""
+        return self.lineage.own.project
+
+    @property
+    def is_first_run(self) -> bool:
+        """Whether no run of the sync has ended well yet, and none has left a batch."""
+        return self.history.first_run is not None
+
+    @property
+    def renamed_from(self) -> str | None:
+        """Whose history the sync carries on, as the run ledger has it."""
+        return self.lineage.text
 
     @property
     def rows_rejected(self) -> int:
@@ -446,7 +517,8 @@ def project_size_refusals(
         own = [plan for plan in segments if plan.facts.project == project]
         growth = sum(plan.members_after - _known_members(plan) for plan in own)
         adopted = sum(len(plan.facts.adopted) for plan in own if plan.facts.adopted is not None)
-        total = members_by_project.get(project, 0) + adopted + growth
+        carried = sum(plan.facts.carried for plan in own)
+        total = members_by_project.get(project, 0) + adopted + carried + growth
         if total > limit and growth > 0:
             message = (
                 f"the ID lists of this Statsig project would hold {total:,} ids together; Statsig's limit is "
@@ -491,6 +563,8 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "object": "segment",
         "mode": plan.facts.config.mode,
         "destination": plan.sync.destination,
+        "first_run": plan.is_first_run,
+        "renamed_from": plan.renamed_from,
         "rows_read": plan.facts.rows_read,
         "audience": len(plan.facts.audience),
         "adds": len(plan.change.adds),
@@ -518,8 +592,13 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "object": "events",
         "mode": "insert",
         "destination": plan.sync.destination,
+        "first_run": plan.is_first_run,
+        "renamed_from": plan.renamed_from,
         "rows_read": plan.rows_read,
+        "duplicates": plan.duplicates,
         "events": plan.keys,
+        "events_from": _iso(plan.times.first),
+        "events_until": _iso(plan.times.last),
         "skipped_by_backfill": plan.skipped,
         "requests": plan.requests,
         "body_bytes": sum(batch.body_bytes for batch in plan.batches),
@@ -529,6 +608,10 @@ def _event_summary(plan: EventPlan) -> dict[str, Any]:
         "in_doubt": plan.doubts.waiting,
         "samples": list(plan.samples),
     }
+
+
+def _iso(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else f"{moment(milliseconds).isoformat()}Z"
 
 
 def _by_reason(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:

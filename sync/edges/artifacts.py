@@ -167,18 +167,43 @@ def read_artifacts(manifest_file: Path, results_file: Path) -> Artifacts:
     )
 
 
+@dataclass(frozen=True)
+class Written:
+    """A project as dbt has parsed it: ``written_at`` (UTC without a zone) is when, None where that is not known."""
+
+    graph: Graph
+    ledgers: Mapping[str, Relation]
+    written_at: dt.datetime | None
+
+
+def read_written(path: Path) -> Written:
+    """The manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
+    manifest = _read(path, _Manifest, _OLDEST_MANIFEST)
+    return Written(_graph(manifest), _ledgers(manifest), _naive(manifest.metadata.generated_at))
+
+
 def read_graph(path: Path) -> Graph:
     """The graph of the manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
-    return _graph(_read(path, _Manifest, _OLDEST_MANIFEST))
+    return read_written(path).graph
 
 
-def read_command(path: Path) -> tuple[str, Arguments] | None:
-    """The invocation that wrote the results at ``path``, and its arguments; None where they cannot be read."""
+@dataclass(frozen=True)
+class Command:
+    """A dbt command: its invocation, what it was told, and when it ended (UTC without a zone)."""
+
+    invocation_id: str
+    arguments: Arguments
+    ended_at: dt.datetime | None = None
+
+
+def read_command(path: Path) -> Command | None:
+    """The command that wrote the results at ``path``; None where they cannot be read."""
     try:
         results = _read(path, _RunResults, _OLDEST_RESULTS)
     except ConfigError:
         return None
-    return results.metadata.invocation_id, _arguments(results.args)
+    metadata = results.metadata
+    return Command(metadata.invocation_id, _arguments(results.args), _naive(metadata.generated_at))
 
 
 def _arguments(found: _Arguments) -> Arguments:

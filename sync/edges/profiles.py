@@ -8,7 +8,7 @@ but for the target path, which counts from the project's.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,16 @@ class Profile:
 
 @dataclass(frozen=True)
 class Project:
-    """A dbt project: its folder, its name, the profile that it names, and ``target-path`` as it is written."""
+    """A dbt project: its folder, its name, the profile that it names, and ``target-path`` as it is written.
+
+    ``folders`` are those of its models, seeds, snapshots, macros and tests.
+    """
 
     folder: Path
     name: str
     profile: str | None
     written_target_path: Any = None
+    folders: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path:
@@ -88,7 +92,14 @@ def _read_project(folder: Path, environment: Mapping[str, str]) -> Project:
     if profile is not None and not isinstance(profile, str):
         raise ConfigError([Fault(str(file), "", "profile", "is not a text; name the profile of the warehouse.")])
     name = _rendered(file, found.get("name"), environment)
-    return Project(folder, str(name or ""), profile, found.get("target-path"))
+    return Project(folder, str(name or ""), profile, found.get("target-path"), tuple(_folders(found)))
+
+
+def _folders(project: Mapping[Any, Any]) -> Iterator[str]:
+    """Where a project's files are, as far as it is written without a template."""
+    for kind in ("model", "seed", "snapshot", "macro", "test"):
+        written = project.get(f"{kind}-paths")
+        yield from (one for one in written if isinstance(one, str)) if isinstance(written, list) else (f"{kind}s",)
 
 
 def target_path(project: Project, profile: Profile, environment: Mapping[str, str]) -> Path:
@@ -113,7 +124,7 @@ def find_profile(choice: Choice, project: Project | None, environment: Mapping[s
 
 
 def usual_names(
-    profiles_dir: Path | None, project: Project, environment: Mapping[str, str], cwd: Path
+    profiles_dir: Path | None, project: Project | None, environment: Mapping[str, str], cwd: Path
 ) -> tuple[str, str]:
     """The profile and the target that dbt takes where its command line names neither; empty where there are none.
 

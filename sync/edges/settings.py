@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sync.core.addresses import is_loopback
+from sync.core.lineage import Identity
 from sync.errors import ConfigError, Fault
 from sync.spec.model import EventConfig, SegmentConfig, Sync
 from sync.spec.parse import META_PATH
@@ -131,6 +132,23 @@ def missing_console_key(sync: Sync) -> str:
 
 def _usable(found: Endpoint) -> Endpoint | None:
     return None if _key_problem(found.key, is_events=False) else found
+
+
+def identity(sync: Sync, environment: Mapping[str, str]) -> Identity:
+    """What the ledgers know a sync by. Raises ``ConfigError`` as ``endpoint``."""
+    return Identity(endpoint(sync, environment).project, sync.name)
+
+
+def former_identities(sync: Sync, environment: Mapping[str, str]) -> tuple[Identity, ...]:
+    """What the ledgers knew the sync by before, as ``renamed_from`` says."""
+    found = endpoint(sync, environment)
+    return tuple(
+        Identity(
+            found.project if former.api_key_env is None else project_name(found.url, former.project),
+            former.exposure or sync.name,
+        )
+        for former in sync.config.renamed_from
+    )
 
 
 def _url(sync: Sync, environment: Mapping[str, str]) -> str:

@@ -126,7 +126,7 @@ class Applier:
         plan, (state, message) = journal.plan, conclusion
         waiting = 0
         if isinstance(plan, EventPlan) and plan.doubts.unsettled:
-            waiting = unsettled_events(self.world, plan.project, plan.sync, session)
+            waiting = unsettled_events(self.world, plan.lineage, session)
             if waiting:
                 left = f"{waiting:,} event(s) are still in doubt; see statsig_unsettled. {settle_advice(plan)}"
                 message = f"{message} {left}" if message else left

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sync.core import arrival, ledger, sql
 from sync.core.arrival import DayArrival, DaySent, HourSent, Sought
 from sync.core.ledger import RunIdentity
+from sync.core.lineage import Lineage
 from sync.edges.settings import console_endpoint, missing_console_key
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError
 from sync.run.consoles import Consoles
+from sync.run.lineages import lineages
 from sync.run.sightings import Sightings, key_metadata, why
 from sync.run.world import World
 from sync.spec.model import EventConfig, Sync
@@ -80,12 +82,12 @@ def without_console_key(
     return tuple(asked), tuple(notes)
 
 
-def read_sent(world: World, run: RunIdentity, sync: Sync, sample: int, session: Session) -> Sent:
+def read_sent(world: World, sync: Sync, sample: int, session: Session) -> Sent:
     """What the ledgers know of the events of a sync; ``sample`` is how many of them to look for."""
     now = ledger.naive_utc(world.clock.now())
-    own = f"(project = {sql.literal(run.project)} and sync_name = {sql.literal(sync.name)})"
-    chosen = _sample(world, own, sample, now, session) if sample else ()
-    return Sent(sync, key_metadata(world, sync, session), chosen, _days(world, run, own, now, session))
+    lineage = lineages(world, [sync], session)[sync.name]
+    chosen = _sample(world, lineage.condition, sample, now, session) if sample else ()
+    return Sent(sync, key_metadata(world, sync, session), chosen, _days(world, lineage, now, session))
 
 
 def _sample(world: World, own: str, count: int, now: dt.datetime, session: Session) -> tuple[Sought, ...]:
@@ -116,14 +118,15 @@ def _sample(world: World, own: str, count: int, now: dt.datetime, session: Sessi
     return tuple(chosen[requests[request][0], place] for request, place in places)
 
 
-def _days(world: World, run: RunIdentity, own: str, now: dt.datetime, session: Session) -> tuple[DaySent, ...]:
+def _days(world: World, lineage: Lineage, now: dt.datetime, session: Session) -> tuple[DaySent, ...]:
     """The days of the names that a sync has sent. Other syncs of the project that send them count too."""
     first = arrival.first_day(now)
     hours = world.ledgers[ledger.EVENT_HOURS]
     rows = session.rows(
-        f"select event_name, first_hour, hour, events, last_settled_at from {hours} where project = $project"
-        f" and hour >= $since and event_name in (select event_name from {hours} where {own} and hour >= $since)",
-        {"project": run.project, "since": arrival.end_of(first - dt.timedelta(days=2))},
+        "select event_name, first_hour, hour, events, last_settled_at"
+        f" from {hours} where {lineage.project_condition} and hour >= $since"
+        f" and event_name in (select event_name from {hours} where {lineage.condition} and hour >= $since)",
+        {"since": arrival.end_of(first - dt.timedelta(days=2))},
     )
     return tuple(arrival.days_sent(HourSent(row[0], row[1], row[2], int(row[3]), row[4]) for row in rows))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from sync.core import inquiry, ledger, sql
+from sync.core import inquiry, ledger
 from sync.core.arrival import Sought, sought
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.inquiry import Cell
@@ -20,6 +20,7 @@ from sync.run.consoles import Consoles
 from sync.run.doubts import unsettled_events
 from sync.run.journal import Settled
 from sync.run.lease import Lease
+from sync.run.lineages import lineages
 from sync.run.sightings import Sightings, key_metadata
 from sync.run.world import World
 from sync.spec.model import EventConfig, Sync
@@ -64,7 +65,8 @@ class Asker:
         if not asked:
             return
         with self.world.warehouse.reading() as session:
-            left = [one for one in asked if unsettled_events(self.world, self._project(one), one, session)]
+            found = lineages(self.world, asked, session)
+            left = [one for one in asked if unsettled_events(self.world, found[one.name], session)]
         for sync in left:
             doubtful = self._doubtful(sync)
             found = self._arrived(sync, doubtful, None, self.lease.heartbeat)
@@ -149,16 +151,9 @@ class Asker:
         if warning not in self.warnings:
             self.warnings.append(warning)
 
-    def _project(self, sync: Sync) -> str:
-        return self.lease.identity(sync).project
-
     def _doubtful(self, sync: Sync) -> list[_Doubtful]:
         with self.world.warehouse.reading() as session:
-            return _read(self.world, self._own(sync), session)
-
-    def _own(self, sync: Sync) -> str:
-        """As SQL: a line of a ledger belongs to the sync."""
-        return f"(project = {sql.literal(self._project(sync))} and sync_name = {sql.literal(sync.name)})"
+            return _read(self.world, lineages(self.world, [sync], session)[sync.name].condition, session)
 
     def _settle(self, sync: Sync, found: Sequence[_Doubtful]) -> None:
         """Writes down that these batches were accepted, each under the name that the sync had then."""

@@ -6,16 +6,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from sync.core.delivery import Patience
-from sync.core.mapping import ignored_columns_note
+from sync.core.mapping import ignored_columns_note, key_test_warning
 from sync.core.orphans import KnownList, orphan_warning
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.environments import check_environments
 from sync.run.gather import known_members
+from sync.run.lineages import lineages
 from sync.run.lists import find_orphans, members_by_list
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
 from sync.run.world import World
+from sync.run.written import draft
 from sync.spec.model import SegmentConfig, Sync
 
 
@@ -29,11 +31,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The syncs that passed, what is worth a warning, and the lists that no sync of the project writes any more."""
+    """The syncs that passed, what is worth a warning, and the lists that no sync of the project writes any more.
+
+    ``notes`` say where the syncs stand, where that is not the last build.
+    """
 
     syncs: tuple[Checked, ...]
     warnings: tuple[str, ...]
     orphans: tuple[KnownList, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check(world: World, request: Request, patience: Patience) -> CheckReport:
@@ -42,6 +48,8 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
     Raises ``ConfigError`` with every fault that can be found without the network, then with every fault
     of the segments; ``DeliveryError`` where Statsig cannot be asked.
     """
+    drafted = draft(world)
+    world = drafted.world
     found = configured(world, request, needs_keys=True)
     if faults := with_relation_faults(world, found):
         raise ConfigError(faults)
@@ -53,7 +61,8 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
     if checks.faults:
         raise ConfigError(list(checks.faults))
     orphans = _orphans(world, found)
-    return CheckReport(checked, (*environments.warnings, *checks.warnings, *map(orphan_warning, orphans)), orphans)
+    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *map(orphan_warning, orphans))
+    return CheckReport(checked, warnings, orphans, drafted.notes)
 
 
 @dataclass
@@ -69,6 +78,8 @@ class _Checks:
         """What there is to say of a sync, where nothing is wrong with it."""
         if not isinstance(sync.config, SegmentConfig):
             found = endpoint(sync, self.world.environment)
+            if warning := key_test_warning(sync, self.world.graph):
+                self.warnings.append(warning)
             return Checked(sync, f"events to {found.url}, key in {found.key_variable}")
         looked_up = look_up_segment(sync, sync.config, self.consoles)
         known = self._known_members(sync) if looked_up.is_missing else None
@@ -80,7 +91,7 @@ class _Checks:
 
     def _known_members(self, sync: Sync) -> int | None:
         with self.world.warehouse.reading() as session:
-            return known_members(self.world, endpoint(sync, self.world.environment).project, sync, session)
+            return known_members(self.world, lineages(self.world, [sync], session)[sync.name], sync, session)
 
 
 def _orphans(world: World, found: Configured) -> tuple[KnownList, ...]:

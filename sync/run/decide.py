@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from sync.core import guards
+from sync.core import event_guards, guards
 from sync.core.mapping import ignored_columns_note
 from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import (
@@ -41,10 +41,16 @@ class Gathered:
     notes: tuple[str, ...] = ()
 
 
-def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_keys: Collection[str] = ()) -> Plan:
-    """The plan for what was gathered; the others name the syncs whose guard on removals, or on keys, is overridden."""
+def decide(
+    gathered: Gathered,
+    allow_removals: Collection[str] = (),
+    allow_new_keys: Collection[str] = (),
+    allow_events: Collection[str] = (),
+) -> Plan:
+    """The plan for what was gathered; the others name the syncs for which the command line overrides a guard."""
     segments = [guards.overridden(plan_segment(facts), allow_removals) for facts in gathered.segments]
     events = [guards.with_allowed_keys(plan, allow_new_keys) for plan in gathered.events]
+    events = [event_guards.with_allowed_events(plan, allow_events) for plan in events]
     plans: list[SyncPlan] = sorted([*segments, *events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
     warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
@@ -52,10 +58,12 @@ def decide(gathered: Gathered, allow_removals: Collection[str] = (), allow_new_k
     warnings += map(orphan_warning, gathered.orphans)
     notes = [*gathered.notes, *(note for plan in plans if (note := ignored_columns_note(plan.sync)))]
     notes += [note for plan in plans if (note := refused_note(plan))]
+    notes += [f"{plan.sync.name}: {note}" for plan in events for note in event_guards.event_notes(plan)]
     refusals = [
         *gathered.refusals,
         *guards.refusals(segments, allow_removals),
         *guards.key_refusals(events, allow_new_keys),
+        *event_guards.event_refusals(events, allow_events),
         *project_size_refusals(plans, gathered.members_by_project),
     ]
     return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes), gathered.orphans)

@@ -53,7 +53,9 @@ class Parcel:
             return journal.batch(self.operation, self.ids, None, None)
         keys = [event.key for event in self.events]
         hashes = [event.row_hash for event in self.events]
-        return journal.batch(self.operation, keys, hashes, len(request_body(self.events)))
+        batch = journal.batch(self.operation, keys, hashes, len(request_body(self.events)))
+        names, times = [event.name for event in self.events], [event.event_time for event in self.events]
+        return replace(batch, event_names=names, event_times=times)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sync import __version__
 from sync.core import ledger, reasons, segments
 from sync.core.columns import Column, find
 from sync.core.events import RejectedRow
+from sync.core.lineage import Lineage
 from sync.core.mapping import mapping_faults
 from sync.core.plan import Refusal, SegmentFacts
 from sync.edges.settings import Endpoint, endpoint
@@ -140,17 +141,18 @@ def _columns(world: World, sync: Sync, session: Session) -> tuple[Column, ...]:
 
 @dataclass(frozen=True)
 class Source:
-    """A sync with all that is needed to read its rows."""
+    """A sync with all that is needed to read its rows; ``lineage`` says whose history in the ledgers is its own."""
 
     sync: Sync
     relation: str
     columns: tuple[Column, ...]
     endpoint: Endpoint
+    lineage: Lineage
 
 
-def source(world: World, sync: Sync, columns: tuple[Column, ...]) -> Source:
+def source(world: World, sync: Sync, columns: tuple[Column, ...], lineage: Lineage) -> Source:
     """The source of a sync."""
-    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment))
+    return Source(sync, world.relation(sync), columns, endpoint(sync, world.environment), lineage)
 
 
 def stored(source: Source, session: Session) -> Source:
@@ -183,7 +185,9 @@ def gather_segment(world: World, source: Source, session: Session, retry_rejecte
     usable = ids.filter(pl.col("reason").is_null())["id"]
     rejected = _rejected_ids(ids.filter(pl.col("reason").is_not_null()))
     project = source.endpoint.project
-    logged = _logged_hashes(world, project, source.sync, session)
+    lineage = source.lineage
+    membership, carried = _membership(world, lineage, config.segment_id, session)
+    logged = _logged_hashes(world, lineage, session)
     return SegmentFacts(
         source.sync,
         config,
@@ -191,10 +195,34 @@ def gather_segment(world: World, source: Source, session: Session, retry_rejecte
         int(ids["row_count"].sum()),
         usable,
         tuple(row for row in rejected if (row.row_hash, row.reason) not in logged),
-        membership_of(world, project, config.segment_id, session),
+        membership,
         last_sequence(world, project, source.sync, session),
-        _is_known(world, project, source.sync, session),
-        pl.Series("id", [], pl.String) if retry_rejected else _refused(world, project, source.sync, session),
+        _is_known(world, lineage, source.sync, session),
+        pl.Series("id", [], pl.String) if retry_rejected else _refused(world, lineage, source.sync, session),
+        lineage=lineage,
+        is_first_run=is_first_run(world, lineage, session),
+        carried=carried.filter(pl.col("status") != segments.OUT).height,
+    )
+
+
+def _membership(world: World, lineage: Lineage, segment_id: str, session: Session) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The ids that the ledgers know, and of them those that they know only under an earlier name of the project."""
+    own, *others = (membership_of(world, project, segment_id, session) for project in lineage.projects)
+    carried = own.clear()
+    for known in others:
+        carried = pl.concat([carried, known.join(own, on="id", how="anti").join(carried, on="id", how="anti")])
+    return pl.concat([own, carried]), carried
+
+
+def is_first_run(world: World, lineage: Lineage, session: Session) -> bool:
+    """Whether no run of a sync has ended well, and none has left a batch.
+
+    Other commands leave lines in the run ledger too; only a run has read rows.
+    """
+    return not session.value(
+        f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where {lineage.condition}"
+        " and state = 'finished' and rows_read is not null)"
+        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where {lineage.condition})"
     )
 
 
@@ -215,11 +243,9 @@ def _rejected_ids(ids: pl.DataFrame) -> Iterator[RejectedRow]:
         yield RejectedRow(identity, row_hash, reason, None, reasons.NOT_SENT, row_count)
 
 
-def _logged_hashes(world: World, project: str, sync: Sync, session: Session) -> set[tuple[str, str]]:
+def _logged_hashes(world: World, lineage: Lineage, session: Session) -> set[tuple[str, str]]:
     rows = session.rows(
-        f"select distinct row_hash, reason from {world.ledgers[ledger.REJECT_LOG]}"
-        " where project = $project and sync_name = $sync_name",
-        {"project": project, "sync_name": sync.name},
+        f"select distinct row_hash, reason from {world.ledgers[ledger.REJECT_LOG]} where {lineage.condition}"
     )
     return {(row[0], row[1]) for row in rows}
 
@@ -234,51 +260,48 @@ def last_sequence(world: World, project: str, sync: Sync, session: Session) -> i
     return int(found or 0)
 
 
-def _refused(world: World, project: str, sync: Sync, session: Session) -> pl.Series:
-    """The ids that Statsig refused by themselves, and has not taken since."""
+def _refused(world: World, lineage: Lineage, sync: Sync, session: Session) -> pl.Series:
+    """The ids that Statsig refused by themselves, and has not taken since.
+
+    The numbers of batches say what came later only within a project: across its names, time does.
+    """
     return session.frame(
-        f"select rejects.key as id from {world.ledgers[ledger.REJECT_LOG]} as rejects"
-        f" join {world.ledgers[ledger.BATCHES]} as batches on rejects.batch_id = batches.batch_id"
-        f" left join (select key, max(sequence) as sequence from {world.ledgers[ledger.DELIVERIES]}"
-        " where project = $project and destination = $destination and state = 'accepted' group by key) as taken"
-        " on rejects.key = taken.key"
-        " where rejects.project = $project and rejects.sync_name = $sync_name and rejects.reason = $reason"
-        " and batches.destination = $destination"
-        " group by rejects.key having max(batches.sequence) > coalesce(max(taken.sequence), -1)",
-        {
-            "project": project,
-            "sync_name": sync.name,
-            "destination": sync.destination,
-            "reason": reasons.REFUSED_BY_STATSIG,
-        },
-    )["id"]
+        f"select rejects.key as id from (select * from {world.ledgers[ledger.REJECT_LOG]} where {lineage.condition}"
+        f" and reason = $reason) as rejects join {world.ledgers[ledger.BATCHES]} as batches"
+        " on rejects.batch_id = batches.batch_id"
+        " left join (select key, project, max(sequence) as sequence, max(settled_at) as settled_at"
+        f" from {world.ledgers[ledger.DELIVERIES]}"
+        f" where {lineage.project_condition} and destination = $destination and state = 'accepted'"
+        " group by key, project) as taken on rejects.key = taken.key"
+        " and case when taken.project = batches.project then taken.sequence > batches.sequence"
+        " else taken.settled_at > batches.settled_at end"
+        " where batches.destination = $destination"
+        " group by rejects.key, batches.batch_id having count(taken.key) = 0",
+        {"destination": sync.destination, "reason": reasons.REFUSED_BY_STATSIG},
+    )["id"].unique(maintain_order=True)
 
 
-def known_members(world: World, project: str, sync: Sync, session: Session) -> int | None:
+def known_members(world: World, lineage: Lineage, sync: Sync, session: Session) -> int | None:
     """``SegmentFacts.known_members``, without reading the audience."""
-    if not _is_known(world, project, sync, session):
+    if not _is_known(world, lineage, sync, session):
         return None
-    return int(
-        session.value(
-            f"select count(*) from {world.ledgers[ledger.MEMBERSHIP]} where project = $project"
-            " and segment_id = $segment_id and status = 'in'",
-            {"project": project, "segment_id": sync.destination},
-        )
-    )
+    membership, _ = _membership(world, lineage, sync.destination, session)
+    return membership.filter(pl.col("status") == segments.IN).height
 
 
-def _is_known(world: World, project: str, sync: Sync, session: Session) -> bool:
+def _is_known(world: World, lineage: Lineage, sync: Sync, session: Session) -> bool:
     """Whether any request to the segment is known to have succeeded, or its members were adopted.
 
     What was before the ledgers were told to forget the segment counts no more.
     """
     batches = world.ledgers[ledger.BATCH_LOG]
-    own = "project = $project and destination = $destination and state = 'accepted'"
     return bool(
         session.value(
-            f"select exists (select 1 from {batches} where {own} and operation <> 'log' and sequence >"
-            f" (select coalesce(max(sequence), -1) from {batches} where {own} and operation = 'forget'))",
-            {"project": project, "destination": sync.destination},
+            f"select exists (select 1 from {batches} as done where {lineage.project_condition}"
+            " and destination = $destination and state = 'accepted' and operation <> 'log' and sequence >"
+            f" (select coalesce(max(sequence), -1) from {batches} as forgotten where forgotten.project = done.project"
+            " and destination = $destination and state = 'accepted' and operation = 'forget'))",
+            {"destination": sync.destination},
         )
     )
 

@@ -33,14 +33,16 @@ from sync.core.events import (
     settle_row,
     trimmed_kinds,
 )
-from sync.core.plan import EventBatch, EventPlan, KeySource
+from sync.core.history import KeySource
+from sync.core.plan import EventBatch, EventPlan, EventTimes, EventTraits
 from sync.core.reasons import SENT_WITHOUT
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.run.doubts import doubts
 from sync.run.gather import Source, last_sequence, stored
+from sync.run.gather_history import Past, idle_history, read_history, read_past
 from sync.run.world import World
-from sync.spec.model import EventConfig, Sync
+from sync.spec.model import EventConfig
 
 _ROWS_PER_RECORD = 5_000
 _SAMPLES = 3
@@ -82,12 +84,14 @@ class _Intake:
         self.samples: list[str] = []
         self.held_back = 0
         self.trimmed: Counter[str] = Counter()
+        self.duplicates = 0
 
     def events(self, rows: Iterable[Row]) -> Iterator[Event]:
         """The events to send."""
         for row in rows:
             event, rejected = settle_row(row, self._retry_rejected)
             self.held_back += is_held_back(row, self._retry_rejected)
+            self.duplicates += row.copies - row.is_chosen
             is_skipped = self._is_skipped(row)
             if is_skipped and row.is_chosen:
                 self.skips.add((row.key or "", row.row_hash))
@@ -134,19 +138,23 @@ def gather_events(
 
 
 def _gather_events(world: World, source: Source, session: Session, spool: Spool, retry_rejected: bool) -> EventPlan:
-    config, project = source.sync.config, source.endpoint.project
+    config, own = source.sync.config, source.lineage.own
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
-    is_first = config.backfill != "all" and _is_first_run(world, project, source.sync, session)
-    intake = _Intake(spool, lambda row: is_first and is_left_out(row, config), retry_rejected)
+    past = read_past(world, source, session)
+    intake = _Intake(spool, _is_skipped(config, past), retry_rejected)
     relation = stored(source, session).relation
     rows = _rows(world, source, relation, session, spool)
-    batches = tuple(intake.keep(batch) for batch in pack(intake.events(rows)))
+    times = _Times(past.last_until)
+    batches = tuple(intake.keep(batch) for batch in pack(times.watch(intake.events(rows))))
     intake.flush()
+    is_idle = not batches and not past.is_first_run
     return EventPlan(
         source.sync,
-        project,
+        config,
+        source.lineage,
+        _traits(config, source),
         _keys_from(source, config),
-        _keys_were_from(world, project, source.sync, session),
+        idle_history(past) if is_idle else read_history(world, source, relation, past, session),
         config.unknown_then == "resend",
         int(session.value(f"select count(*) from {relation}") or 0),
         batches,
@@ -155,11 +163,48 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         tuple(intake.rejects.records),
         intake.rejected_rows,
         tuple(intake.samples),
-        last_sequence(world, project, source.sync, session),
+        last_sequence(world, own.project, source.sync, session),
         intake.held_back,
         doubts(world, source, relation, session),
+        intake.duplicates,
+        times.found,
         trimmed=dict(intake.trimmed),
     )
+
+
+def _is_skipped(config: EventConfig, past: Past) -> Callable[[Row], bool]:
+    """Tells the rows that a first run leaves out; where nothing is said of them, it would send all."""
+    if not past.is_first_run or config.backfill in (None, "all"):
+        return lambda row: False
+    return lambda row: is_left_out(row, config)
+
+
+class _Times:
+    """Watches the times of the events that go by. ``until`` is the latest of the run before, in milliseconds UTC."""
+
+    def __init__(self, until: int | None) -> None:
+        self._until = until
+        self.found = EventTimes()
+
+    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events, one by one."""
+        first, last, returning = None, None, 0
+        for event in events:
+            time = event.event_time
+            if time is not None:
+                first = time if first is None else min(first, time)
+                last = time if last is None else max(last, time)
+            returning += time is None or self._until is None or time <= self._until
+            yield event
+        self.found = EventTimes(first, last, returning)
+
+
+def _traits(config: EventConfig, source: Source) -> EventTraits:
+    columns = event_sql.resolve(config, source.columns)
+    name = config.event_name or f"column {columns.fields['event_name'].name}"
+    metadata = tuple(column.name for column in columns.metadata)
+    key = columns.unique_key.name
+    return EventTraits(name, metadata, "event_time" in columns.fields, key if key in metadata else None)
 
 
 def _keys_from(source: Source, config: EventConfig) -> KeySource:
@@ -167,42 +212,18 @@ def _keys_from(source: Source, config: EventConfig) -> KeySource:
     return KeySource(source.sync.model, f"{column.name.lower()}, {column.text_kind}")
 
 
-def _keys_were_from(world: World, project: str, sync: Sync, session: Session) -> KeySource | None:
-    """What the keys meant in the last run that had any; None where there was none."""
-    found = session.rows(
-        f"select model, unique_key from {world.ledgers[ledger.RUN_LOG]} where project = $project"
-        " and sync_name = $sync_name and model is not null and unique_key is not null order by logged_at desc limit 1",
-        {"project": project, "sync_name": sync.name},
-    )
-    return next((KeySource(model, unique_key) for model, unique_key in found), None)
-
-
 def _rows(world: World, source: Source, relation: str, session: Session, spool: Spool) -> Iterator[Row]:
     """The rows that are not settled yet: of each part those with a key of their own, then those that share one."""
     config = source.sync.config
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     columns = event_sql.resolve(config, source.columns)
-    ledgers = EventLedgers(world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG], config.unknown_then)
-    parameters = {"project": source.endpoint.project, "sync_name": source.sync.name}
-    for part in parts(int(session.value(lines_query(relation, ledgers), parameters))):
+    relations = (world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG])
+    ledgers = EventLedgers(*relations, source.lineage.condition, config.unknown_then)
+    for part in parts(int(session.value(lines_query(relation, ledgers)))):
         events = EventSource(config, columns, relation, part)
         for name, query in temporary_tables(events, ledgers).items():
-            session.keep(name, query, parameters)
+            session.keep(name, query, {})
         yield from (Row(*values) for values in session.rows(single_rows_query(events)))
         if session.value(has_shared_keys_query()):
             shared = (Row(*values) for values in session.rows(shared_rows_query(events)))
             yield from choose(spool.in_order(shared, rank, Row))
-
-
-def _is_first_run(world: World, project: str, sync: Sync, session: Session) -> bool:
-    """Whether no run of this sync has ended well, and none has left a batch.
-
-    Other commands leave lines in the run ledger too; only a run has read rows.
-    """
-    return not session.value(
-        f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where project = $project"
-        " and sync_name = $sync_name and state = 'finished' and rows_read is not null)"
-        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where project = $project"
-        " and sync_name = $sync_name)",
-        {"project": project, "sync_name": sync.name},
-    )

@@ -5,6 +5,8 @@ Each write opens the warehouse, appends in one transaction, and closes it again.
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,9 +14,10 @@ import polars as pl
 
 from sync.core import ledger
 from sync.core.delivery import Outcome
+from sync.core.event_guards import event_notes
 from sync.core.events import RejectedRow
 from sync.core.ledger import Batch, RunIdentity
-from sync.core.plan import SegmentPlan, SyncPlan
+from sync.core.plan import SegmentPlan, SyncPlan, moment
 from sync.edges.warehouse import Session
 from sync.run.lease import Lease
 from sync.run.world import World
@@ -138,6 +141,7 @@ def _planned(plan: SyncPlan) -> dict[str, object]:
             "adds_planned": len(plan.change.adds),
             "removes_planned": len(plan.change.removes),
             "overrides": plan.overrides,
+            "renamed_from": plan.renamed_from,
         }
     return {
         "rows_read": plan.rows_read,
@@ -145,4 +149,14 @@ def _planned(plan: SyncPlan) -> dict[str, object]:
         "events_planned": plan.keys,
         "unique_key": plan.keys_from.unique_key,
         "overrides": plan.overrides,
+        "event_name": plan.traits.name,
+        "renamed_from": plan.renamed_from,
+        "metadata_columns": json.dumps(plan.traits.metadata_columns, ensure_ascii=False),
+        "events_from": _moment(plan.times.first),
+        "events_until": _moment(plan.times.last),
+        "notes": "\n".join(event_notes(plan)) or None,
     }
+
+
+def _moment(milliseconds: int | None) -> dt.datetime | None:
+    return None if milliseconds is None else moment(milliseconds)

@@ -28,6 +28,7 @@ from sync.errors import (
     WarehouseError,
 )
 from sync.run.gather import check_ledgers
+from sync.run.lineages import lineages
 from sync.run.world import World
 from sync.spec.model import Sync
 
@@ -135,13 +136,15 @@ class Lease:
         """Takes the syncs, or says who is in the way of which."""
         with self.world.warehouse.writing() as session:
             runs = [self.identity(sync) for sync in syncs]
-            if held := lease.first_conflict(self._held_by_others(session), runs):
+            found = lineages(self.world, syncs, session)
+            earlier = {name: lineage.earlier for name, lineage in found.items()}
+            if held := lease.first_conflict(self._held_by_others(session), runs, earlier):
                 return held
             for run in runs:
                 self.extend(session, run, "started", {})
             session.commit_so_far()
             # Only what is read after the own lines are committed counts.
-            held = lease.first_conflict(self._held_by_others(session), runs)
+            held = lease.first_conflict(self._held_by_others(session), runs, earlier)
         if held:
             self.release("aborted", f"run {held[1].run_id} holds {held[1].sync_name}")
         return held

@@ -9,6 +9,7 @@ from sync.core import ledger, orphans
 from sync.core.orphans import KnownList
 from sync.edges.settings import endpoint
 from sync.edges.warehouse import Session
+from sync.run.lineages import lineages
 from sync.run.world import World
 from sync.spec.model import SegmentConfig, Sync
 
@@ -58,12 +59,14 @@ def _last_forgotten(world: World, session: Session) -> dict[Place, int]:
     return {(project, segment_id): int(sequence) for project, segment_id, sequence in rows}
 
 
-def written_lists(world: World, syncs: Sequence[Sync]) -> dict[Place, str]:
-    """The lists that these syncs write, with the name of one that does."""
+def written_lists(world: World, syncs: Sequence[Sync], session: Session) -> dict[Place, str]:
+    """The lists that these syncs write, under all names of their Statsig project, with the name of one that does."""
+    found = lineages(world, [sync for sync in syncs if isinstance(sync.config, SegmentConfig)], session)
     return {
-        (endpoint(sync, world.environment).project, sync.destination): sync.name
+        (project, sync.destination): sync.name
         for sync in syncs
-        if isinstance(sync.config, SegmentConfig)
+        if sync.name in found
+        for project in found[sync.name].projects
     }
 
 
@@ -75,7 +78,7 @@ def find_orphans(
     What was sent to a stand-in is no list of Statsig's, and the other way round.
     """
     known = [one for one in known_lists(world, members, session) if is_within_reach(world, one)]
-    return orphans.orphans(known, written_lists(world, syncs))
+    return orphans.orphans(known, written_lists(world, syncs, session))
 
 
 def is_within_reach(world: World, known: KnownList) -> bool:

@@ -12,8 +12,8 @@ from sync.edges.artifacts import Arguments, read_command
 from sync.edges.warehouse import Session, Warehouse
 from sync.run.build_log import BuildLog, Wanted, find_build_log
 
-# The commands of dbt that the hooks write down.
-_LOGGED = frozenset({"build", "run", "test", "seed", "snapshot", "retry"})
+# The commands of dbt that change or test data. The hooks write down all of them but clone, for which dbt runs no hooks.
+_LOGGED = frozenset({"build", "run", "test", "seed", "snapshot", "retry", "clone"})
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,15 @@ class LoggedSource:
     """The build log of a project and target.
 
     ``artifacts`` is where dbt puts those of the project, None where no project is at hand. ``usual`` is the profile and
-    the target that dbt takes where its command line names none; ``is_explicit`` says whether that of statsig-sync did.
+    the target that dbt takes where its command line names none, None where these are not known; ``is_explicit`` says
+    whether that of statsig-sync did.
     """
 
     warehouse: Warehouse
     clock: Clock
     wanted: Wanted
     artifacts: Path | None
-    usual: Wanted
+    usual: Wanted | None
     is_explicit: bool = field(kw_only=True)
 
     def read(self) -> DbtState:
@@ -40,17 +41,23 @@ class LoggedSource:
         return find_build_log(session, self.wanted, ledger.naive_utc(self.clock.now()))
 
     def doubt(self) -> str | None:
-        """Where dbt's last command in the project at hand is not in the build log that is opened here."""
+        """Where dbt's last command in the project at hand is not in the build log that is opened here.
+
+        A command that is older than the last one in the build log says nothing.
+        """
         found = read_command(self.artifacts / "run_results.json") if self.artifacts else None
-        if found is None or found[1].which not in _LOGGED:
+        if found is None or found.arguments.which not in _LOGGED:
             return None
-        invocation_id, arguments = found
-        built = Wanted(arguments.profile or self.usual.profile, arguments.target or self.usual.target)
+        arguments = found.arguments
+        usual = self.usual or self.wanted
+        built = Wanted(arguments.profile or usual.profile, arguments.target or usual.target)
         is_elsewhere = (built.profile, built.target) != (self.wanted.profile, self.wanted.target)
-        if is_elsewhere and self.is_explicit:
+        if self.is_explicit and (is_elsewhere or self.usual is None):
             return None
         with self.warehouse.reading() as session:
-            if self._log(session).has(invocation_id, session):
+            log = self._log(session)
+            is_old = found.ended_at is not None and found.ended_at < log.invocation.logged_at
+            if is_old or log.has(found.invocation_id, session):
                 return None
         return _elsewhere(arguments, built, self.wanted) if is_elsewhere else _not_logged(arguments, self.wanted)
 
@@ -63,6 +70,11 @@ def _elsewhere(arguments: Arguments, built: Wanted, opened: Wanted) -> str:
 
 
 def _not_logged(arguments: Arguments, opened: Wanted) -> str:
+    if arguments.which == "clone":
+        return (
+            "the last command of dbt here, dbt clone, has put what another target holds in the place of models, which "
+            "is not proved here. Run dbt build"
+        )
     return (
         f"the last command of dbt here, dbt {arguments.which}, is not in the build log of {opened}: it was with "
         "another profile, target or warehouse, or the hooks of the dbt package statsig_sync did not run. Run dbt build "

@@ -63,13 +63,12 @@ class _LookUps:
 
         It is not asked again then: each answer that does not come takes its time.
         """
-        is_idle = facts.is_known and not plan_segment(facts).keys
-        if not is_idle:
-            return look_up()
-        if key_variable not in self.silent:
+        if key_variable not in self.silent or not _is_idle(facts):
             try:
                 return look_up()
             except DeliveryError as error:
+                if not _is_idle(facts):
+                    raise
                 self.silent[key_variable] = str(error).removeprefix(f"{facts.sync.name}: ")
         segment_id = facts.config.segment_id
         self.warnings.append(
@@ -86,6 +85,11 @@ class _LookUps:
         if not facts.is_known:
             return adopt(facts, looked_up, self.consoles, self.world.clock)
         return replace(facts, is_missing=looked_up.is_missing)
+
+
+def _is_idle(facts: SegmentFacts) -> bool:
+    """Whether nothing is to be sent for a segment that is there. To find that out is dear where the list is long."""
+    return facts.is_known and not plan_segment(facts).keys
 
 
 def _without_key(facts: SegmentFacts, key_variable: str) -> str:

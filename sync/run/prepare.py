@@ -15,6 +15,7 @@ from sync.edges.settings import ask_faults, key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, RefusedError, UnreadableError, WarehouseError
+from sync.run.ask_arrived import with_arrived
 from sync.run.consoles import Consoles
 from sync.run.decide import Gathered, decide
 from sync.run.environments import check_environments
@@ -28,9 +29,11 @@ from sync.run.gather import (
     unreadable_model,
 )
 from sync.run.gather_events import gather_events
+from sync.run.lineages import inherited, lineages
 from sync.run.lists import find_orphans, members_by_list, members_by_project
 from sync.run.lookups import look_up_segments
 from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
+from sync.run.written import unbuilt_warnings
 from sync.spec.durations import duration
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.parse import limits_of, partners
@@ -42,7 +45,7 @@ GateMode = Literal["strict", "warn", "off"]
 class Request:
     """What the command line asks for.
 
-    ``select``, ``allow_removals`` and ``allow_new_keys`` hold patterns of exposures' names; ``retry_rejected``
+    ``select`` and all that starts with ``allow_`` hold patterns of exposures' names; ``retry_rejected``
     sends rows again that Statsig has refused; ``keep_going`` runs the syncs that nothing refuses although others
     are refused. Data that is older than ``max_age`` is refused; None leaves it to each sync.
     """
@@ -53,6 +56,7 @@ class Request:
     keep_going: bool = False
     allow_removals: Sequence[str] = ()
     allow_new_keys: Sequence[str] = ()
+    allow_events: Sequence[str] = ()
     max_age: dt.timedelta | None = None
 
 
@@ -87,6 +91,7 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
         *pattern_faults(names, request.select, "--select"),
         *pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror"),
         *pattern_faults(events, request.allow_new_keys, "--allow-new-keys", "event sync"),
+        *pattern_faults(events, request.allow_events, "--allow-events", "event sync"),
         *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
         *(ask_faults(syncs, everything, world.environment) if needs_keys else ()),
     ]
@@ -191,7 +196,9 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
         )
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
-    plan = decide(look_up_segments(world, gathered, consoles), removals, new_keys)
+    events = named(selection.all_syncs, request.allow_events, "--allow-events")
+    gathered = replace(gathered, events=tuple(with_arrived(one, world, spool, consoles) for one in gathered.events))
+    plan = decide(look_up_segments(world, gathered, consoles), removals, new_keys, events)
     environments = check_environments([one.sync for one in plan.syncs if one.keys], consoles)
     if environments.faults:
         raise ConfigError(environments.faults)
@@ -199,7 +206,7 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
         plan,
         refusals=(*selection.refusals, *plan.refusals),
         built={sync.name: _built(world, sync) for sync in selection.syncs},
-        warnings=(*selection.warnings, *plan.warnings, *environments.warnings),
+        warnings=(*selection.warnings, *unbuilt_warnings(world), *plan.warnings, *environments.warnings),
         limits={
             consoles.endpoint(sync).project: limits_of(sync.config.project, selection.all_syncs)
             for sync in selection.syncs
@@ -236,7 +243,11 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
             tuple(segments),
             tuple(events),
             members_by_project(members),
-            (*unreadable, *_overlaps(readable, sources, selection, session)),
+            (
+                *unreadable,
+                *inherited(world, selection.syncs, session),
+                *_overlaps(readable, sources, selection, session),
+            ),
             notes=tuple(note for one in own if (note := _view_note(one, session))),
             orphans=find_orphans(world, selection.all_syncs, members, session),
         )
@@ -250,7 +261,9 @@ def _sources(world: World, selection: Selection, session: Session) -> tuple[dict
     models = look_at_models(world, list(wanted.values()), session)
     own = {sync.name for sync in selection.syncs}
     unreadable = [one for one in models.unreadable if one.sync_name in own]
-    return {name: source(world, wanted[name], columns) for name, columns in models.columns.items()}, unreadable
+    found = lineages(world, list(wanted.values()), session)
+    sources = {name: source(world, wanted[name], columns, found[name]) for name, columns in models.columns.items()}
+    return sources, unreadable
 
 
 def _view_note(source: Source, session: Session) -> str | None:

@@ -17,8 +17,9 @@ from sync.core.event_sql import resolve
 from sync.core.terms import Term
 from sync.edges.warehouse import Session
 from sync.errors import UnreadableError
-from sync.run.gather import check_relations, source, stored, unreadable_error, unreadable_model
+from sync.run.gather import Source, check_relations, source, stored, unreadable_error, unreadable_model
 from sync.run.lease import Lease
+from sync.run.lineages import lineages
 from sync.run.prepare import GateMode, gate_refusals, refuse
 from sync.run.world import World, all_syncs
 from sync.spec.model import EventConfig, Sync
@@ -76,9 +77,11 @@ def _delete(
     before: dt.datetime,
 ) -> dict[str, int]:
     counts = dict.fromkeys(ledger.LEDGERS, 0)
-    keys = {sync.name: _keys(world, session, sync, columns[sync.name]) for sync in syncs if _is_of_events(sync)}
-    for name, relation in keys.items():
-        counts[ledger.CHANGELOG] += _forget_events(world, session, name, relation, before)
+    histories = lineages(world, syncs, session)
+    events = [source(world, sync, columns[sync.name], histories[sync.name]) for sync in syncs if _is_of_events(sync)]
+    keys = [_keys(world, session, found) for found in events]
+    for found, relation in zip(events, keys, strict=True):
+        counts[ledger.CHANGELOG] += _forget_events(world, session, found, relation, before)
     counts[ledger.BUILD_LOG] += session.delete(world.ledgers[ledger.BUILD_LOG], _old_builds(world), {"before": before})
     changelog = world.ledgers[ledger.CHANGELOG]
     for condition in (_superseded(world), _forgotten(world), _without_batch(world)):
@@ -104,14 +107,14 @@ def _is_of_events(sync: Sync) -> bool:
     return isinstance(sync.config, EventConfig)
 
 
-def _keys(world: World, session: Session, sync: Sync, columns: tuple[Column, ...]) -> str:
+def _keys(world: World, session: Session, found: Source) -> str:
     """The keys that the model of an event sync has, as a temporary table with the one column ``key``.
 
     Raises ``UnreadableError`` where the model cannot be read.
     """
-    found = source(world, sync, columns)
+    sync = found.sync
     assert isinstance(sync.config, EventConfig)  # noqa: S101 - narrows the type
-    key = sql.text_form(resolve(sync.config, columns).unique_key)
+    key = sql.text_form(resolve(sync.config, found.columns).unique_key)
     name = f"statsig_sync_keys_{hashlib.md5(sync.name.encode(), usedforsecurity=False).hexdigest()}"
     try:
         with session.one_model(found.relation):
@@ -120,7 +123,7 @@ def _keys(world: World, session: Session, sync: Sync, columns: tuple[Column, ...
         raise unreadable_error([unreadable_model(sync, error)]) from error
 
 
-def _forget_events(world: World, session: Session, sync_name: str, keys: str, before: dt.datetime) -> int:
+def _forget_events(world: World, session: Session, found: Source, keys: str, before: dt.datetime) -> int:
     """Forgets events that were accepted and whose key the model does not have any more.
 
     Where the model has no row at all, none is forgotten: that is a source that was not loaded more often
@@ -128,11 +131,12 @@ def _forget_events(world: World, session: Session, sync_name: str, keys: str, be
     """
     return session.delete(
         world.ledgers[ledger.CHANGELOG],
-        "logged_at < $before and sync_name = $sync_name and operation in ('log', 'skip')"
-        f" and batch_id in (select batch_id from {world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
+        "logged_at < $before and operation in ('log', 'skip')"
+        f" and batch_id in (select batch_id from {world.ledgers[ledger.BATCHES]} where state <> 'unknown'"
+        f" and (sync_name = $sync_name or {found.lineage.condition}))"
         f" and key not in (select key from {keys} where key is not null)"
         f" and exists (select 1 from {keys})",
-        {"before": before, "sync_name": sync_name},
+        {"before": before, "sync_name": found.sync.name},
     )
 
 
@@ -166,14 +170,20 @@ def _without_batch(world: World) -> str:
 
 
 def _old_runs(world: World) -> str:
-    """Runs that have ended, but for the last one of each sync that read rows and finished."""
+    """Runs that have ended, but for the last one of each sync that read rows and finished, and what later runs ask for.
+
+    That is the last run that sent something, and the last that carried on the history of another name.
+    """
     runs = world.ledgers[ledger.RUN_LOG]
+    last = f"select project, sync_name, max_by(run_id, logged_at) from {runs} where project is not null and"
     ended = f"select run_id from {runs} where state in ('finished', 'failed', 'aborted')"
-    return (
-        f"logged_at < $before and run_id in ({ended})"
-        " and (project, sync_name, run_id) not in"
-        f" (select project, sync_name, max_by(run_id, logged_at) from {runs} where state = 'finished'"
-        " and rows_read is not null and project is not null group by project, sync_name)"
+    return f"logged_at < $before and run_id in ({ended})" + "".join(
+        f" and (project, sync_name, run_id) not in ({last} {condition} group by project, sync_name)"
+        for condition in (
+            "state = 'finished' and rows_read is not null",
+            "keys_accepted > 0",
+            "renamed_from is not null",
+        )
     )
 
 

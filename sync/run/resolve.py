@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync.core import ledger
 from sync.core.delivery import Outcome, State
-from sync.core.ledger import Batch
+from sync.core.ledger import Batch, RunIdentity
 from sync.core.terms import Term
 from sync.errors import ConfigError, Fault
 from sync.run.gather import check_relations
 from sync.run.lease import Lease
+from sync.run.lineages import lineages
 from sync.run.world import World, all_syncs, choose
 from sync.spec.model import EventConfig, Sync
 
@@ -34,11 +35,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A batch in doubt, with when it was claimed (UTC, without a zone), and what went wrong where that is known."""
+    """A batch in doubt, with when it was claimed (UTC, without a zone), and what went wrong where that is known.
+
+    ``run`` is this run under the name that the sync had when the batch was sent.
+    """
 
     batch: Batch
     claimed_at: dt.datetime
     message: str | None
+    run: RunIdentity
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def resolve(world: World, verdict: Verdict, holder: str, term: Term) -> Resolved
     if not verdict.is_dry:
         with lease.held([sync], ("finished", f"resolve --as {verdict.settled_as}")):
             chosen = _chosen(verdict, _in_doubt(world, sync, lease))
-            _settle(world, lease, sync, verdict, chosen)
+            _settle(world, verdict, chosen)
     return Resolved(sync.name, verdict.settled_as, tuple(chosen.values()))
 
 
@@ -91,24 +96,30 @@ def _event_sync(world: World, verdict: Verdict) -> Sync:
 def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Doubt]:
     """The batches in doubt of every event that is unsettled: an event may have been sent several times."""
     with world.warehouse.reading() as session:
+        own = lineages(world, [sync], session)[sync.name].condition
         rows = session.rows(
             "select batches.batch_id, batches.operation, batches.sequence, batches.keys, batches.body_bytes,"
-            " batches.claimed_at, batches.message"
+            " batches.claimed_at, batches.message, batches.project, batches.sync_name"
             f" from {world.ledgers[ledger.BATCHES]} as batches"
             f" where batches.batch_id in (select batch_id from {world.ledgers[ledger.DELIVERIES]}"
-            " where sync_name = $sync_name and project = $project and operation = 'log' and state = 'unknown'"
-            f" and key in (select key from {world.ledgers[ledger.UNSETTLED]}"
-            " where sync_name = $sync_name and project = $project)) order by batches.sequence",
-            {"sync_name": sync.name, "project": lease.identity(sync).project},
+            f" where {own} and operation = 'log' and state = 'unknown'"
+            f" and key in (select key from {world.ledgers[ledger.UNSETTLED]} where {own}))"
+            " order by batches.claimed_at, batches.sequence"
         )
         return {
-            row[0]: Doubt(Batch(row[0], row[1], row[2], [""] * row[3], None, row[4]), row[5], row[6]) for row in rows
+            row[0]: Doubt(
+                Batch(row[0], row[1], row[2], [""] * row[3], None, row[4]),
+                row[5],
+                row[6],
+                replace(lease.identity(sync), project=row[7], sync_name=row[8]),
+            )
+            for row in rows
         }
 
 
-def _settle(world: World, lease: Lease, sync: Sync, verdict: Verdict, chosen: dict[str, Doubt]) -> None:
+def _settle(world: World, verdict: Verdict, chosen: dict[str, Doubt]) -> None:
     now = world.clock.now()
     outcome = Outcome(_STATES[verdict.settled_as], None, f"resolved as {verdict.settled_as} by a person")
-    lines = [ledger.batch_state(lease.identity(sync), doubt.batch, outcome, now) for doubt in chosen.values()]
+    lines = [ledger.batch_state(doubt.run, doubt.batch, outcome, now) for doubt in chosen.values()]
     with world.warehouse.writing() as session:
         session.append(world.ledgers[ledger.BATCH_LOG], ledger.frame(ledger.BATCH_LOG, lines))

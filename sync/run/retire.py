@@ -78,7 +78,7 @@ def retire(world: World, wanted: Retirement, manner: Manner) -> Retired:
 
 def _chosen(world: World, wanted: Retirement, syncs: Sequence[Sync], session: Session) -> KnownList:
     known = [one for one in known_lists(world, members_by_list(world, session), session) if is_within_reach(world, one)]
-    written = written_lists(world, syncs)
+    written = written_lists(world, syncs, session)
     named = [one for one in known if one.is_named(wanted.name)]
     left = [one for one in named if one.place not in written]
     if len(left) == 1:

@@ -29,6 +29,7 @@ from sync.run.gather import (
     unreadable_model,
 )
 from sync.run.lease import Lease, own_message
+from sync.run.lineages import lineages
 from sync.run.lists import find_orphans, members_by_list
 from sync.run.members import read_members
 from sync.run.world import World, all_syncs, matching, named, of_mode, pattern_faults
@@ -232,7 +233,7 @@ def _arrivals(world: World, syncs: Sequence[Sync], sample: int, run: tuple[Lease
         return ()
     lease, consoles = run
     with world.warehouse.reading() as session:
-        sent = [read_sent(world, lease.identity(sync), sync, sample, session) for sync in syncs]
+        sent = [read_sent(world, sync, sample, session) for sync in syncs]
     found = [ask(world, one, consoles) for one in sent]
     now = world.clock.now()
     rows = [line for one, its in zip(sent, found, strict=True) for line in lines(lease.identity(one.sync), its, now)]
@@ -263,7 +264,12 @@ def _gather(world: World, syncs: Sequence[Sync], found: _Comparison) -> list[Seg
     with world.warehouse.reading() as session:
         models = look_at_models(world, syncs, session)
         unreadable = {one.sync_name: one for one in models.unreadable}
-        sources = [source(world, sync, models.columns[sync.name]) for sync in syncs if sync.name in models.columns]
+        histories = lineages(world, syncs, session)
+        sources = [
+            source(world, sync, models.columns[sync.name], histories[sync.name])
+            for sync in syncs
+            if sync.name in models.columns
+        ]
         found.consoles.earlier_requests = earlier_requests(world, sources, session)
         facts: list[SegmentFacts] = []
         for one in sources:

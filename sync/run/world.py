@@ -15,7 +15,7 @@ from sync.core.sql import is_relation
 from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path, usual_names
 from sync.edges.warehouse import Warehouse, open_warehouse, silent
 from sync.errors import ConfigError, Fault
-from sync.run.artifact_state import ArtifactSource
+from sync.run.artifact_state import ArtifactSource, find_artifacts
 from sync.run.build_log import Wanted
 from sync.run.logged_state import LoggedSource
 from sync.spec.model import Sync
@@ -52,7 +52,8 @@ class World:
     """Everything that stays the same during a run.
 
     ``ledgers`` maps the ledgers' names to their relations; ``state`` is the project as dbt left it when the world was
-    opened, and ``project`` the dbt project at hand, None where there is none.
+    opened, and ``project`` the dbt project at hand, None where there is none. ``artifacts`` is the folder of those of
+    the project; None where they are what stands for the build log.
     """
 
     source: Source
@@ -63,6 +64,7 @@ class World:
     clock: Clock
     new_id: Callable[[], str]
     project: Project | None = None
+    artifacts: Path | None = None
 
     @property
     def graph(self) -> Graph:
@@ -134,17 +136,14 @@ def open_world(
     profile = find_profile(choice, project, environment, cwd)
     warehouse = open_warehouse(profile.file, profile.output, clock, tell)
     folder = target_path(project, profile, environment) if project else None
+    usual = _usual(location, project, environment, cwd)
     source: Source
     if location.manifest or location.run_results:
-        source = ArtifactSource.of(location.manifest, location.run_results, folder, profile)
+        source = ArtifactSource(*find_artifacts(location.manifest, location.run_results, folder), profile, usual)
     else:
         wanted = Wanted(profile.name, profile.target, project.name if project and project.name else None)
         is_explicit = location.target is not None or location.profile is not None
-        usual = (profile.name, profile.target)
-        if project and is_explicit:
-            usual = usual_names(location.profiles_dir, project, environment, cwd)
-        named = Wanted(*usual)
-        source = LoggedSource(warehouse, clock, wanted, folder, named, is_explicit=is_explicit)
+        source = LoggedSource(warehouse, clock, wanted, folder, usual, is_explicit=is_explicit)
     state = source.read()
     if project and project.name and state.graph.project_name not in ("", project.name):
         message = (
@@ -161,7 +160,19 @@ def open_world(
         clock=clock,
         new_id=new_id,
         project=project,
+        artifacts=folder if isinstance(source, LoggedSource) else None,
     )
+
+
+# What dbt writes among the arguments of a command as if its command line had said it.
+_NAMED = frozenset(f"DBT_{engine}{name}" for engine in ("", "ENGINE_") for name in ("TARGET", "PROFILE"))
+
+
+def _usual(location: Location, project: Project | None, environment: Mapping[str, str], cwd: Path) -> Wanted | None:
+    """The profile and the target of a dbt command that names none; None where they cannot be found here."""
+    unnamed = {name: value for name, value in environment.items() if name not in _NAMED}
+    profile, target = usual_names(location.profiles_dir, project, unnamed, cwd)
+    return Wanted(profile, target) if profile else None
 
 
 # The whole build: a build of the ledgers alone proves nothing of the models.

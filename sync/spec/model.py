@@ -31,7 +31,42 @@ class _Config(BaseModel):
 
 
 def _text_of_date(value: Any) -> Any:
+    if value is None:
+        raise ValueError("is written, but empty")
     return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _listed(value: Any) -> Any:
+    """One former name, or several, as a list of mappings; what is neither is left to be found fault with."""
+    several = list(value) if isinstance(value, list | tuple) else [value]
+    return [{"exposure": one} if isinstance(one, str) else one for one in several]
+
+
+class Former(_Config):
+    """What a sync was called before: its exposure, the variable (or ``statsig_project``) of its key, or both."""
+
+    exposure: str | None = Field(default=None, min_length=1)
+    api_key_env: str | None = Field(default=None, min_length=1)
+
+    @property
+    def project(self) -> str | None:
+        """The Statsig project's name in the ledgers; None for the one whose keys are in the usual variables."""
+        return None if self.api_key_env in (SERVER_SECRET_VARIABLE, CONSOLE_KEY_VARIABLE) else self.api_key_env
+
+
+Formers = Annotated[tuple[Former, ...], BeforeValidator(_listed)]
+
+
+class EventGuard(_Config):
+    """When events are refused: where there are more than this, more than is usual, or too many rows share keys.
+
+    ``allow_gone_keys`` says that the model holds the newest rows only, so that keys go from run to run.
+    """
+
+    max_events: int = Field(default=1_000_000, ge=0)
+    max_times_usual: float = Field(default=10, ge=1)
+    max_duplicates_percent: float = Field(default=5, ge=0, le=100)
+    allow_gone_keys: bool = False
 
 
 class Guard(_Config):
@@ -68,6 +103,7 @@ class SegmentConfig(_ProjectConfig):
     create_if_missing: bool = False
     on_first_run: Literal["adopt", "refuse", "reset"] = "adopt"
     guard: Guard = Guard()
+    renamed_from: Formers = ()
     columns: dict[str, str] = Field(default_factory=dict)
     custom_ids: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
@@ -98,7 +134,9 @@ class EventConfig(_ProjectConfig):
     custom_ids: dict[str, str] = Field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     # YAML reads a bare date as a date; dbt hands it on as text. Both are the same setting.
-    backfill: Annotated[str, BeforeValidator(_text_of_date)] = "all"
+    backfill: Annotated[str | None, BeforeValidator(_text_of_date)] = None
+    guard: EventGuard = EventGuard()
+    renamed_from: Formers = ()
     on_unknown: Literal["resend", "hold", "ask"] = "resend"
     ask_then: Literal["resend", "hold"] = "resend"
 
@@ -109,8 +147,10 @@ class EventConfig(_ProjectConfig):
 
     @property
     def backfill_from(self) -> dt.date | None:
-        """The first day (UTC) whose events the first run sends; None for ``all`` and ``none``."""
-        return None if self.backfill in ("all", "none") else dt.date.fromisoformat(self.backfill)
+        """The first day (UTC) whose events the first run sends; None where ``backfill`` is no date."""
+        if self.backfill is None or self.backfill in ("all", "none"):
+            return None
+        return dt.date.fromisoformat(self.backfill)
 
 
 @dataclass(frozen=True)

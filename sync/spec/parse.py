@@ -17,12 +17,20 @@ from sync.spec.model import (
     MAPPABLE_FIELDS,
     STATSIG_ID_TYPES,
     EventConfig,
+    EventGuard,
     Exposure,
+    Former,
     Guard,
     SegmentConfig,
     Sync,
 )
-from sync.spec.statsig import SEGMENT_ID_PATTERN, event_name_problem
+from sync.spec.statsig import (
+    CLIENT_KEY_PREFIX,
+    CONSOLE_KEY_PREFIX,
+    SEGMENT_ID_PATTERN,
+    SERVER_SECRET_PREFIX,
+    event_name_problem,
+)
 
 META_PATH = "config.meta.statsig"
 _CONFIGS: dict[str, type[SegmentConfig] | type[EventConfig]] = {"segment": SegmentConfig, "events": EventConfig}
@@ -48,6 +56,7 @@ def parse_syncs(exposures: Sequence[Exposure]) -> tuple[tuple[Sync, ...], tuple[
     faults.extend(_shared_names(exposures))
     faults.extend(_shared_segments(syncs))
     faults.extend(_limit_faults(syncs))
+    faults.extend(_live_former_names(syncs, exposures))
     return tuple(syncs), tuple(faults)
 
 
@@ -65,6 +74,7 @@ class _Place:
     """Makes faults that all name one exposure."""
 
     def __init__(self, exposure: Exposure) -> None:
+        self.name = exposure.name
         self._file, self._subject = exposure.file, f"exposure {exposure.name}"
 
     def fault(self, key: str, message: str) -> Fault:
@@ -187,8 +197,8 @@ def _without(meta: dict[Any, Any], places: Iterable[tuple[int | str, ...]]) -> d
     kept = {key: dict(value) if isinstance(value, dict) else value for key, value in meta.items()}
     for place in places:
         inner = kept.get(place[0])
-        if len(place) > 1 and isinstance(inner, dict):
-            inner.pop(place[1], None)
+        if len(place) > 1 and isinstance(inner, dict) and place[1] in inner:
+            inner.pop(place[1])
         else:
             kept.pop(place[0], None)
     return kept
@@ -215,6 +225,7 @@ def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fa
         yield at.fault(
             "statsig_project", f"is {config.statsig_project!r}; write a name of 1 to 64 letters, digits, '_' and '-'."
         )
+    yield from _former_faults(config, at)
     if isinstance(config, SegmentConfig):
         yield from _segment_faults(config, at)
     else:
@@ -233,7 +244,7 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
         return at.fault(".".join(place[:-1]), _NAMELESS)
     match detail["type"]:
         case "extra_forbidden":
-            keys = sorted(_INSIDE[place[0]].model_fields) if len(place) > 1 else known
+            keys = _keys_inside(place[0], known) if len(place) > 1 else known
             return at.fault(key, f"is not a key of statsig-sync.{nearest(own, keys)} The keys are: {', '.join(keys)}.")
         case "missing":
             return at.fault(key, _MISSING.get(key, "is missing; add it."))
@@ -245,12 +256,20 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
             note = _REFUSED_MODES if key == "mode" and known == sorted(EventConfig.model_fields) else ""
             return at.fault(key, f"is {_kind(detail['input'])}; write {expected}.{suggestion}{note}")
         case _:
-            wanted = _WANTED.get(key) or _WANTED_INSIDE.get(place[0], "another value")
+            own_wanted = _WANTED_OF_EVENTS.get(key) if "unique_key" in known else None
+            wanted = own_wanted or _WANTED.get(key) or _WANTED_INSIDE.get(place[0], "another value")
             return at.fault(key, f"is {_kind(detail['input'])}; write {wanted}.")
 
 
 # Keys whose value is a mapping with keys of its own.
-_INSIDE: dict[str, type[BaseModel]] = {"guard": Guard, "limits": Limits}
+_INSIDE: dict[str, type[BaseModel]] = {"guard": Guard, "limits": Limits, "renamed_from": Former}
+
+
+def _keys_inside(key: str, known: Sequence[str]) -> Sequence[str]:
+    """The keys of the mapping that a key takes, where they are fixed; ``known`` are those that stand beside it."""
+    if key == "guard":
+        return sorted((EventGuard if "unique_key" in known else Guard).model_fields)
+    return sorted(_INSIDE[key].model_fields) if key in _INSIDE else known
 
 
 # Texts that have to be of a form, which quotes alone do not give a number.
@@ -274,6 +293,10 @@ _WANTED = {
     "guard.max_removals": "a whole number, 0 or more",
     "guard.max_removals_percent": "a number from 0 to 100",
     "guard.allow_empty": "true or false",
+    "guard.max_events": "a whole number, 0 or more",
+    "guard.max_times_usual": "a number, 1 or more",
+    "guard.max_duplicates_percent": "a number from 0 to 100",
+    "guard.allow_gone_keys": "true or false",
     "columns": "a mapping, such as {user_id: customer_id}",
     "custom_ids": "a mapping, such as {stableID: device_id}",
     "exclude": "a list of columns, such as [email]",
@@ -286,9 +309,11 @@ _WANTED = {
     "max_age": f"a time, {EXAMPLES}",
     "backfill": "all, none, or a date such as 2026-01-31",
 }
+_WANTED_OF_EVENTS = {"guard": "a mapping, such as {max_events: 1000000}"}
 _WANTED_INSIDE = {
     **dict.fromkeys(("columns", "custom_ids", "exclude"), "the name of a column"),
     "limits": "a whole number of requests, 1 or more",
+    "renamed_from": "the former name of the exposure, or a mapping such as {exposure: old_name, api_key_env: OLD_KEY}",
 }
 _MISSING = {
     "unique_key": (
@@ -407,11 +432,38 @@ def _event_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:
     yield from _backfill_faults(config, at)
 
 
+def _former_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fault]:
+    for former in config.renamed_from:
+        if former.api_key_env and former.api_key_env.startswith(_KEY_PREFIXES):
+            # Not repeated in the message: it may be the key itself.
+            yield at.fault("renamed_from", "holds a key as api_key_env; write the name of the variable, never the key.")
+        elif former.api_key_env is None and former.exposure in (None, at.name):
+            yield at.fault("renamed_from", "names the sync itself; write what it was called before, or take it out.")
+
+
+_KEY_PREFIXES = (SERVER_SECRET_PREFIX, CONSOLE_KEY_PREFIX, CLIENT_KEY_PREFIX)
+
+
+def _live_former_names(syncs: Sequence[Sync], exposures: Sequence[Exposure]) -> Iterator[Fault]:
+    """A history has one sync that goes on with it."""
+    files = {exposure.name: exposure.file for exposure in exposures}
+    for sync in syncs:
+        for name in dict.fromkeys(former.exposure for former in sync.config.renamed_from):
+            if name in files and name != sync.name:
+                yield Fault(
+                    sync.file,
+                    f"exposure {sync.name}",
+                    f"{META_PATH}.renamed_from",
+                    f"names {name}, which is still a sync of this project, in {files[name]}. A history belongs to one "
+                    "sync: take out the old exposure, or renamed_from.",
+                )
+
+
 def _backfill_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:
-    if config.backfill in ("all", "none"):
+    if config.backfill in (None, "all", "none"):
         return
     try:
-        is_plain = dt.date.fromisoformat(config.backfill).isoformat() == config.backfill
+        is_plain = dt.date.fromisoformat(str(config.backfill)).isoformat() == config.backfill
     except ValueError:
         is_plain = False
     if not is_plain:

@@ -133,7 +133,7 @@ def declare_syncs(project: Project) -> None:
         meta["create_if_missing"] = mode != "remove"
         project.sync(mode, f"audience_{mode}", {**meta, "api_key_env": _variable(mode)})
     project.table("orders", "select 0 as order_id, '' as user_id, 0 as version where false")
-    events = {"object": "events", "unique_key": "order_id", "event_name": "order_completed"}
+    events = {"object": "events", "unique_key": "order_id", "event_name": "order_completed", "backfill": "all"}
     project.sync("events", "orders", events)
 
 

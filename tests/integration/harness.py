@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +119,13 @@ class Project:
         self.node(unique_id, **{**self._project()["graph"]["nodes"][unique_id], "parents": list(parents)})
 
     def sync(self, name: str, model: str, meta: Any, **more: Any) -> None:
-        """Makes or replaces an exposure on a model; ``more``: its description and the like."""
+        """Makes or replaces an exposure on a model; ``more``: its description and the like.
+
+        Events send all that there is at their first run; where ``backfill`` is None, it is not written.
+        """
+        if isinstance(meta, dict) and meta.get("object") == "events":
+            written = {"backfill": "all", **meta}
+            meta = {key: value for key, value in written.items() if key != "backfill" or value is not None}
         found = {
             "name": name,
             "file": "models/marts/_exposures.yml",
@@ -146,6 +152,12 @@ class Project:
         with self._warehouse() as warehouse:
             self._log_invocation(warehouse)
             self._set_status(warehouse, unique_id, status)
+
+    def change_syncs(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        """Changes each exposure as dbt's hook has written it."""
+        for one in self._project()["syncs"]:
+            change(one)
+        self.log_invocation()
 
     def set_status(self, unique_id: str, status: str | None, **more: Any) -> None:
         """Sets what dbt has said of a node last; None takes it out of the build log. ``more`` holds other columns."""
@@ -216,6 +228,31 @@ class Project:
     def write_artifact(self, name: str, content: Any) -> None:
         """Writes an artifact."""
         (self.folder / "target" / f"{name}.json").write_text(json.dumps(content))
+
+    def as_artifacts(self, **arguments: Any) -> tuple[str, ...]:
+        """Writes the project as the artifacts of one build with these ``args``; returns the flags that name them."""
+        manifest, results = self.artifact("manifest"), self.artifact("run_results")
+        project = self._project()
+        manifest["nodes"] |= {
+            unique_id: {**node, "relation_name": node["relation"], "config": {"materialized": node["materialized"]}}
+            for unique_id, node in project["graph"]["nodes"].items()
+        }
+        manifest["exposures"] = {
+            f"exposure.{PACKAGE}.{one['name']}": {
+                "name": one["name"],
+                "original_file_path": one["file"],
+                "depends_on": {"nodes": one["depends_on"]},
+                "config": {"meta": {"statsig": one["meta"]}},
+            }
+            for one in project["syncs"]
+        }
+        manifest["metadata"]["generated_at"] = _now().isoformat() + "Z"
+        results["results"] = [{"unique_id": unique_id, "status": "success"} for unique_id in manifest["nodes"]]
+        results["args"] |= {"profiles_dir": str(self.folder), **arguments}
+        self.write_artifact("manifest", manifest)
+        self.write_artifact("run_results", results)
+        target = self.folder / "target"
+        return "--manifest", str(target / "manifest.json"), "--run-results", str(target / "run_results.json")
 
     # The command
 

@@ -17,6 +17,8 @@ import duckdb
 import pytest
 import yaml
 
+import sync
+
 ROOT = Path(__file__).parents[2]
 DBT = Path(sys.executable).with_name("dbt")
 PROJECT_PARTS = ("dbt_project.yml", "models", "macros", "seeds", "tests/dbt")
@@ -26,8 +28,9 @@ LEDGERS = {
         run_id varchar not null, sync_name varchar not null, state varchar not null, logged_at timestamp not null,
         lease_expires_at timestamp, holder varchar, object varchar, mode varchar, project varchar,
         destination varchar, model varchar, unique_key varchar, dbt_invocation_id varchar, sync_version varchar,
-        overrides varchar, rows_read bigint,
-        rows_rejected bigint, adds_planned bigint, removes_planned bigint, events_planned bigint,
+        overrides varchar, event_name varchar, renamed_from varchar, metadata_columns varchar, events_from timestamp,
+        events_until timestamp, notes varchar, rows_read bigint, rows_rejected bigint, adds_planned bigint,
+        removes_planned bigint, events_planned bigint,
         keys_accepted bigint, keys_rejected bigint, keys_unsent bigint, keys_unknown bigint, requests bigint,
         message varchar""",
     "statsig_batch_log": """
@@ -37,7 +40,7 @@ LEDGERS = {
         attempts bigint, http_status bigint, elapsed_ms bigint, message varchar""",
     "statsig_changelog": """
         batch_id varchar not null, sync_name varchar not null, operation varchar not null, key varchar not null,
-        row_hash varchar, logged_at timestamp not null""",
+        row_hash varchar, event_name varchar, event_time timestamp, logged_at timestamp not null""",
     "statsig_reject_log": """
         run_id varchar not null, sync_name varchar not null, project varchar not null, logged_at timestamp not null,
         key varchar, row_hash varchar not null, reason varchar not null, detail varchar, effect varchar not null,
@@ -45,7 +48,16 @@ LEDGERS = {
     "statsig_drift_log": """
         run_id varchar not null, sync_name varchar not null, logged_at timestamp not null, project varchar not null,
         segment_id varchar not null, id varchar not null, drift varchar not null""",
+    "statsig_build_log": """
+        invocation_id varchar not null, record varchar not null, logged_at timestamp not null,
+        project_name varchar not null, profile_name varchar not null, target_name varchar not null,
+        command varchar not null, dbt_version varchar, package_version varchar, unique_id varchar,
+        resource_type varchar, name varchar, status varchar, relation_name varchar, started_at timestamp,
+        completed_at timestamp, failures bigint, left_out_rows varchar, tests varchar, syncs varchar, graph varchar,
+        ledgers varchar, known_syncs varchar""",
 }
+# The others are the sync's.
+FILLED_BY_DBT = "statsig_build_log"
 VIEWS = {
     "statsig_batches": """batch_id run_id sync_name project destination operation state sequence keys body_bytes
         attempts http_status elapsed_ms message claimed_at settled_at""",
@@ -54,6 +66,10 @@ VIEWS = {
     "statsig_membership": "project segment_id id status doubt",
     "statsig_members": "project segment_id id status",
     "statsig_unsettled": "sync_name project destination operation key batch_id run_id claimed_at message",
+    "statsig_invocations": """project_name profile_name target_name invocation_id command dbt_version package_version
+        logged_at syncs graph ledgers known_syncs""",
+    "statsig_node_runs": """project_name profile_name target_name unique_id resource_type name invocation_id command
+        status relation_name started_at completed_at failures left_out_rows tests""",
 }
 
 
@@ -217,8 +233,9 @@ def test_views_over_the_ledgers_have_the_columns_that_the_sync_reads(demo: Demo)
         assert [name for name, _, _ in demo.project.columns(view)] == names.split(), view
 
 
-def test_a_build_never_fills_a_ledger(demo: Demo) -> None:
-    assert demo.ledger_rows_after_first == dict.fromkeys(LEDGERS, 0)
+def test_a_build_fills_no_ledger_but_its_own_log(demo: Demo) -> None:
+    filled = {ledger for ledger, rows in demo.ledger_rows_after_first.items() if rows}
+    assert filled == {FILLED_BY_DBT}
     assert demo.project.query("select count(*) from statsig_batch_log") == [(0,)]
     assert demo.project.query("select count(*) from statsig_changelog") == [(0,)]
 
@@ -318,6 +335,41 @@ def test_columns_that_an_exposure_names_are_in_its_model(demo: Demo) -> None:
         named = {*sync.get("columns", {}).values(), *sync.get("custom_ids", {}).values(), *sync.get("exclude", [])}
         named |= {sync["unique_key"]} if "unique_key" in sync else set()
         assert named <= set(content["nodes"][node]["columns"]), exposure["name"]
+
+
+def test_both_halves_say_the_same_version(demo: Demo) -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    [python] = re.findall(r'^version = "(.+)"$', pyproject, re.MULTILINE)
+    package = yaml.safe_load((ROOT / "dbt_project.yml").read_text())["version"]
+    logged = demo.project.query("select distinct package_version from statsig_build_log")
+    assert {sync.__version__, python, package} == {sync.__version__}
+    assert logged == [(sync.__version__,)]
+
+
+def test_a_build_writes_down_its_syncs_what_they_rest_on_and_what_became_of_it(demo: Demo) -> None:
+    [(exposures, graph, command)] = demo.project.query(
+        "select syncs, graph, command from statsig_invocations where target_name = 'dev'"
+    )
+    content = manifest(demo.project)
+    syncs = {one["name"]: one for one in json.loads(exposures)}
+    assert {name: one["meta"] for name, one in syncs.items()} == {
+        one["name"]: one["config"]["meta"]["statsig"] for one in content["exposures"].values()
+    }
+    found = json.loads(graph)
+    for unique_id, node in found["nodes"].items():
+        written = (content["nodes"] | content["sources"])[unique_id]
+        assert node["parents"] == written.get("depends_on", {}).get("nodes", [])
+        assert node["relation"] == written["relation_name"]
+    attached = {
+        unique_id
+        for unique_id, node in content["nodes"].items()
+        if node["resource_type"] == "test" and set(node["depends_on"]["nodes"]) & set(found["nodes"])
+    }
+    assert set(found["tests"]) <= attached
+    runs = dict(demo.project.query("select unique_id, status from statsig_node_runs"))
+    assert set(runs) >= {*found["nodes"], *found["tests"]}
+    assert set(runs.values()) <= {"success", "pass", "warn"}
+    assert command == "build"
 
 
 def test_the_seeds_are_what_their_generator_writes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sync import sandbox
-from tests.integration.harness import Project
+from tests.integration.harness import Project, write_profiles
 from tests.integration.stand_in import StandIn
 
 Events = dict[str, list[dict[str, Any]]]
@@ -110,6 +110,7 @@ def sent(built_ledgers: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """All events of all the syncs below, by their names."""
     folder = tmp_path_factory.mktemp("values") / "project"
     shutil.copytree(built_ledgers, folder)
+    write_profiles(folder)
     with sandbox.running() as server:
         project = Project(folder, server.url)
         project.table("wide", ROW)

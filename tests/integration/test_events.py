@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.integration.in_process import run_here
 from tests.integration.stand_in import LOG_EVENT, StandIn
 
 MEBIBYTE = 1024 * 1024
+MANY_DUPLICATES = {"max_duplicates_percent": 100}
 FORBIDDEN = "\\[]{}<>#=;&$%|\0\r\n"
 
 
@@ -79,7 +81,7 @@ def test_of_rows_that_share_a_key_the_earliest_that_can_be_sent_is_sent_and_the_
     project.execute("create table raw (id integer, user_id varchar, event_time timestamp)")
     project.execute(f"insert into raw values {rows}")
     project.table("visits", "select * from raw")
-    events_sync(project, "visits", "visits")
+    events_sync(project, "visits", "visits", guard=MANY_DUPLICATES)
     first = project.run()
     assert arrived.users() == ["copy", "earlier", "with a user"]
     assert first["results"][0]["rows_rejected"] == 5
@@ -238,7 +240,7 @@ def test_what_backfill_leaves_out_stays_out_when_it_is_mended_and_is_reported_on
 ) -> None:
     rows = "select * from (values (1, 'ann'), (1, 'ann'), (2, {0}), (3, 'cid'), (3, 'cat')) as rows (id, user_id)"
     project.table("visits", rows.format("null"))
-    events_sync(project, "visits", "visits", backfill="none")
+    events_sync(project, "visits", "visits", backfill="none", guard=MANY_DUPLICATES)
     assert run_here(project)["results"][0]["rows_rejected"] == 3
     assert run_here(project, "--fail-on-rejects")["results"][0]["rows_rejected"] == 0
     project.table("visits", rows.format("'bob'"))
@@ -303,6 +305,30 @@ def test_a_request_is_compressed_json_with_the_headers_that_statsigs_sdks_send(
     assert 1_700_000_000_000 < int(headers["statsig-client-time"]) < 4_000_000_000_000
     ((body_bytes,),) = project.rows("select body_bytes from statsig_batches")
     assert int(headers["content-length"]) < body_bytes
+
+
+def test_the_ledgers_have_the_name_and_the_time_that_each_event_was_sent_with(
+    project: Project, arrived: StandIn
+) -> None:
+    rows = """select * from (values (1, 'seen', timestamp '2026-02-01 10:00:00.123456'), (2, 'bought', null))
+        as rows (id, event_name, event_time), (select 'ann' as user_id)"""
+    project.table("visits", rows)
+    events_sync(project, "visits", "visits", event_name=None)
+    events_sync(project, "buys", "visits", exclude=["event_time", "event_name"])
+    events_sync(project, "later", "visits", exclude=["event_name"], backfill="2026-03-01")
+    project.run()
+    query = "select sync_name, operation, key, event_name, event_time from statsig_deliveries order by all"
+    moment = dt.datetime(2026, 2, 1, 10, 0, 0, 123_000)
+    assert project.rows(query) == [
+        ("buys", "log", "1", "buys", None),
+        ("buys", "log", "2", "buys", None),
+        ("later", "log", "2", "later", None),
+        ("later", "skip", "1", None, None),
+        ("visits", "log", "1", "seen", moment),
+        ("visits", "log", "2", "bought", None),
+    ]
+    sent = {(event["eventName"], event["metadata"]["id"]): event.get("time") for event in arrived.events()}
+    assert sent[("seen", "1")] == round(moment.replace(tzinfo=dt.timezone.utc).timestamp() * 1000)
 
 
 # Configuration.
@@ -406,7 +432,7 @@ def test_a_view_that_gives_other_rows_at_each_reading_sends_no_key_twice(project
     project.execute("create table raw as select range % 200 as k, 'ann' as user_id from range(400)")
     sample = "select * from raw using sample 50 percent (bernoulli)"
     project.table("orders", sample, materialized="view")
-    project.sync("orders", "orders", {"object": "events", "unique_key": "k", "event_name": "order"})
+    events_sync(project, "orders", "orders", unique_key="k", guard={**MANY_DUPLICATES, "allow_gone_keys": True})
     for _ in range(3):
         project.run()
     keys = [event["metadata"]["k"] for event in arrived.events()]
@@ -416,6 +442,6 @@ def test_a_view_that_gives_other_rows_at_each_reading_sends_no_key_twice(project
 def test_a_schema_may_have_the_name_of_the_catalog_of_temporary_tables(project: Project, arrived: StandIn) -> None:
     project.execute("create schema temp")
     project.table("orders", "select unnest([1, 1, 2]) as k, 'ann' as user_id")
-    project.sync("orders", "orders", {"object": "events", "unique_key": "k", "event_name": "order"})
+    events_sync(project, "orders", "orders", unique_key="k", guard=MANY_DUPLICATES)
     project.run()
     assert len(arrived.events()) == 2

@@ -1,19 +1,26 @@
-"""A sync runs only on what the last dbt build has proved."""
+"""A sync runs only on what dbt has proved, as its build log or its artifacts say."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sync.core.delivery import Patience
+from sync.core.graph import DbtState, Proof
+from sync.core.plan import Plan
 from sync.errors import RefusedError
 from sync.run.commands import plan
 from sync.run.prepare import Request
-from tests.integration.harness import PACKAGE, Project, dbt
-from tests.integration.in_process import StillClock, command_here, run_here, run_still, world_of
+from tests.integration.harness import PACKAGE, Project
+from tests.integration.in_process import StillClock, command_here, run_here, world_of
 from tests.integration.stand_in import StandIn
 
 MODEL = f"model.{PACKAGE}."
@@ -24,18 +31,6 @@ def visits(project: Project, *names: str) -> None:
     for name in names:
         project.table(name, f"select 1 as id, '{name}' as user_id")
         project.sync(name, name, {"object": "events", "unique_key": "id", "event_name": "visit"})
-
-
-def made_from(project: Project, model: str, *parents: str) -> None:
-    manifest = project.artifact("manifest")
-    manifest["nodes"][MODEL + model]["depends_on"]["nodes"] = list(parents)
-    project.write_artifact("manifest", manifest)
-
-
-def edit_results(project: Project, **arguments: Any) -> None:
-    results = project.artifact("run_results")
-    results["args"] |= arguments
-    project.write_artifact("run_results", results)
 
 
 def refusals(report: Any) -> dict[str, str]:
@@ -60,39 +55,40 @@ def test_the_model_and_the_tests_on_it_and_on_all_its_ancestors_must_have_run_an
     for model in ("grandparent", "parent"):
         project.table(model, "select 1 as id")
     visits(project, "child_of_failed_test", "child_of_failed_model", "child_of_skipped_test", "child_of_failed_seed")
-    made_from(project, "parent", MODEL + "grandparent")
-    made_from(project, "child_of_failed_test", MODEL + "parent")
+    project.made_from("parent", MODEL + "grandparent")
+    project.made_from("child_of_failed_test", MODEL + "parent")
     project.test("not_null_grandparent", "grandparent", "fail")
     project.table("broken", "select 1 as id")
     project.set_status(MODEL + "broken", "error")
-    made_from(project, "child_of_failed_model", MODEL + "broken")
+    project.made_from("child_of_failed_model", MODEL + "broken")
     project.table("quiet", "select 1 as id")
     project.test("not_null_quiet", "quiet", "skipped")
-    made_from(project, "child_of_skipped_test", MODEL + "quiet")
+    project.made_from("child_of_skipped_test", MODEL + "quiet")
     seed = f"seed.{PACKAGE}.raw"
-    add_node(project, seed, "seed", "raw", "error")
-    made_from(project, "child_of_failed_seed", seed)
+    project.node(seed, materialized="seed")
+    project.set_status(seed, "error")
+    project.made_from("child_of_failed_seed", seed)
     project.table("sound", "select 1 as id")
     project.test("not_null_sound", "sound", "pass")
-    made_from(project, "with_parents", MODEL + "sound")
+    project.made_from("with_parents", MODEL + "sound")
 
     visits(project, "unit_test_fails", "unit_test_left_out")
-    add_unit_test(project, "logic_fails", "unit_test_fails", "fail")
-    add_unit_test(project, "logic_left_out", "unit_test_left_out", None)
+    project.log_run(f"unit_test.{PACKAGE}.unit_test_fails.logic", "fail", tests=json.dumps([MODEL + "unit_test_fails"]))
+    project.log_run(f"unit_test.{PACKAGE}.tested.logic", "pass", tests=json.dumps([MODEL + "tested"]))
 
     expected = {
         "model_error": ("model model_error", "error"),
         "model_skipped": ("model model_skipped", "skipped"),
-        "model_missing": ("model model_missing", "not in the results"),
+        "model_missing": ("model model_missing", "not among what dbt is known to have built"),
         "test_fail": ("test not_null_fail", "fail"),
         "test_error": ("test not_null_error", "error"),
         "test_skipped": ("test not_null_skipped", "skipped"),
-        "test_missing": ("test not_null_missing", "not in the results"),
+        "test_missing": ("test not_null_missing", "has not run"),
         "child_of_failed_test": ("test not_null_grandparent", "fail"),
         "child_of_failed_model": ("broken", "error"),
         "child_of_skipped_test": ("test not_null_quiet", "skipped"),
         "child_of_failed_seed": ("raw", "error"),
-        "unit_test_fails": ("test logic_fails", "fail"),
+        "unit_test_fails": ("unit test unit_test_fails.logic", "fail"),
     }
 
     errors = "\n".join(run_here(project, expect=3)["errors"])
@@ -100,7 +96,7 @@ def test_the_model_and_the_tests_on_it_and_on_all_its_ancestors_must_have_run_an
     assert arrived.requests() == []
     assert project.rows("select count(*) from statsig_batch_log") == [(0,)]
 
-    report = project.run("--keep-going", expect=3)
+    report = run_here(project, "--keep-going", expect=3)
     found = refusals(report)
     assert set(found) == set(expected)
     for name, parts in expected.items():
@@ -114,26 +110,6 @@ def test_the_model_and_the_tests_on_it_and_on_all_its_ancestors_must_have_run_an
     assert "refused: test_fail: " in finished.stdout
 
 
-def add_node(project: Project, unique_id: str, kind: str, name: str, status: str | None) -> None:
-    manifest = project.artifact("manifest")
-    manifest["nodes"][unique_id] = {"unique_id": unique_id, "name": name, "resource_type": kind}
-    project.write_artifact("manifest", manifest)
-    project.set_status(unique_id, status)
-
-
-def add_unit_test(project: Project, name: str, model: str, status: str | None) -> None:
-    unique_id = f"unit_test.{PACKAGE}.{model}.{name}"
-    manifest = project.artifact("manifest")
-    manifest["unit_tests"][unique_id] = {
-        "unique_id": unique_id,
-        "name": name,
-        "resource_type": "unit_test",
-        "depends_on": {"nodes": [MODEL + model]},
-    }
-    project.write_artifact("manifest", manifest)
-    project.set_status(unique_id, status)
-
-
 def test_the_gate_refuses_by_default_warns_or_is_off_as_asked(project: Project, arrived: StandIn) -> None:
     visits(project, "visits")
     project.test("not_null_visits", "visits", "fail")
@@ -142,17 +118,17 @@ def test_the_gate_refuses_by_default_warns_or_is_off_as_asked(project: Project, 
         assert (finished.returncode, arrived.requests()) == (3, [])
         assert "test not_null_visits" in finished.stderr
 
-    warned = project.command("run", "--gate", "warn")
+    warned = command_here(project, "run", "--gate", "warn")
     assert (warned.returncode, arrived.users()) == (0, ["visits"])
-    assert warned.stderr.startswith("warning: visits: test not_null_visits")
+    assert "warning: visits: test not_null_visits on visits failed" in warned.stderr
     assert "warning" not in warned.stdout
 
     project.table("visits", "select 2 as id, 'later' as user_id")
-    (project.folder / "target" / "run_results.json").unlink()
+    project.set_status(f"{MODEL}visits", None)
     missing = command_here(project, "run")
-    assert (missing.returncode, arrived.users()) == (2, ["visits"])
-    assert "run_results.json" in missing.stderr
-    assert "dbt build" in missing.stderr
+    assert (missing.returncode, arrived.users()) == (3, ["visits"])
+    assert "model visits is not among what dbt is known to have built" in missing.stderr
+    assert "dbt build --select +exposure:visits" in missing.stderr
     off = command_here(project, "run", "--gate", "off")
     assert (off.returncode, arrived.users()) == (0, ["later", "visits"])
     assert "warning" not in off.stdout + off.stderr
@@ -162,118 +138,271 @@ def test_the_gate_refuses_by_default_warns_or_is_off_as_asked(project: Project, 
     assert "strict" in wrong.stderr
 
 
-def refused(project: Project) -> str:
+def refused(project: Project, *arguments: str) -> str:
     """Why the run of everything is refused."""
-    with pytest.raises(RefusedError) as found:
-        run_still(project)
-    return str(found.value)
+    finished = command_here(project, "run", *arguments)
+    assert finished.returncode == 3, finished.stdout + finished.stderr
+    return finished.stderr
 
 
-def test_only_what_dbt_build_or_its_retry_has_written_proves_anything(project: Project, arrived: StandIn) -> None:
+def test_of_artifacts_only_what_dbt_build_or_its_retry_has_written_proves_anything(
+    project: Project, arrived: StandIn
+) -> None:
     visits(project, "visits")
     told = {"generate": "docs generate"}
     for command in ("compile", "generate", "list", "test", "run", "seed", "snapshot", "source freshness"):
-        edit_results(project, which=command)
-        assert f"dbt {told.get(command, command)}" in refused(project)
-        assert "run dbt build" in refused(project)
+        message = refused(project, *project.as_artifacts(which=command))
+        assert f"dbt {told.get(command, command)}" in message
+        assert "run dbt build" in message.lower()
     assert arrived.requests() == []
-    edit_results(project, which="retry")
-    assert run_still(project).exit_code == 0
+    assert command_here(project, "run", *project.as_artifacts(which="retry")).returncode == 0
     assert arrived.users() == ["visits"]
 
 
-def test_models_that_were_built_from_no_or_few_rows_are_not_sent(project: Project, arrived: StandIn) -> None:
+def test_artifacts_of_models_that_were_built_from_no_or_few_rows_are_not_sent(
+    project: Project, arrived: StandIn
+) -> None:
     visits(project, "visits")
-    edit_results(project, empty=True)
-    assert "--empty" in refused(project)
-    edit_results(project, empty=False, sample={"start": "2026-01-01"})
-    assert "--sample" in refused(project)
+    assert "--empty" in refused(project, *project.as_artifacts(empty=True))
+    assert "--sample" in refused(project, *project.as_artifacts(empty=False, sample={"start": "2026-01-01"}))
     assert arrived.requests() == []
 
 
 def test_artifacts_of_two_invocations_prove_nothing_together(project: Project, arrived: StandIn) -> None:
     visits(project, "visits")
+    flags = project.as_artifacts()
     results = project.artifact("run_results")
     results["metadata"]["invocation_id"] = "another-invocation"
     project.write_artifact("run_results", results)
-    message = refused(project)
+    message = refused(project, *flags)
     assert "another-invocation" in message
     assert project.artifact("manifest")["metadata"]["invocation_id"] in message
     assert "Run dbt build again" in message
     assert arrived.requests() == []
 
 
-class _BuildsMeanwhile(StillClock):
-    """Lets dbt run while the rows are read: the time is asked for then."""
-
-    project: Project
-
-    def now(self) -> dt.datetime:
-        edit_results(self.project, which="compile")
-        return super().now()
-
-
-def test_rows_that_dbt_may_have_built_anew_since_the_gate_are_not_sent(project: Project, arrived: StandIn) -> None:
+def test_artifacts_of_another_target_profile_or_profiles_file_are_refused_with_both_named(
+    project: Project, arrived: StandIn, tmp_path: Path
+) -> None:
     visits(project, "visits")
-    arrived.put_segment("people", "ann")
-    project.table("people", "select 'ann' as user_id")
-    project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
-    clock = _BuildsMeanwhile()
-    clock.project = project
-    with pytest.raises(RefusedError, match="dbt has run while the rows were read"):
-        plan(world_of(project, clock), Request(), Patience())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for argument, built, opened in (
+        ("target", "prod", "'dev'"),
+        ("profile", "ci", f"'{PACKAGE}'"),
+        ("profiles_dir", str(elsewhere), str(project.folder)),
+    ):
+        message = refused(project, *project.as_artifacts(**{"target": None, "profile": None, argument: built}))
+        assert "run_results.json is of a dbt build with " in message
+        assert built in message
+        assert opened in message
     assert arrived.requests() == []
-    edit_results(project, which="build")
-    assert plan(world_of(project, clock), Request(gate="off"), Patience()).refusals == ()
+    # The profile's own target is meant where a command names none.
+    add_target(project, "prod")
+    flags = project.as_artifacts(target=None, profile=None)
+    message = refused(project, *flags, "--target", "prod")
+    assert "with target 'dev', but the target here is 'prod'" in message
+    assert command_here(project, "plan", *project.as_artifacts(target="prod"), "--target", "prod").returncode == 0
+    # A folder of another machine cannot be compared.
+    flags = project.as_artifacts(target="dev", profile=PACKAGE, profiles_dir="/builds/of/another/machine")
+    assert command_here(project, "run", *flags).returncode == 0
+    assert arrived.users() == ["visits"]
 
 
-def test_with_the_real_dbt_a_failing_data_test_stops_the_sync_and_a_later_compile_too(
+def add_target(project: Project, name: str) -> None:
+    """Another target of the profile, in the same warehouse."""
+    file = project.folder / "profiles.yml"
+    profiles = json.loads(file.read_text())
+    outputs = profiles[PACKAGE]["outputs"]
+    outputs[name] = outputs["dev"]
+    file.write_text(json.dumps(profiles))
+
+
+def test_a_target_is_found_although_the_usual_one_cannot_be(project: Project, arrived: StandIn) -> None:
+    visits(project, "visits")
+    add_target(project, "prod")
+    file = project.folder / "profiles.yml"
+    profiles = json.loads(file.read_text())
+    profiles[PACKAGE]["outputs"]["dev"] = {"type": "duckdb", "path": "{{ env_var('NOT_SET_HERE') }}"}
+    file.write_text(json.dumps(profiles))
+    assert "NOT_SET_HERE" in command_here(project, "plan").stderr
+    message = command_here(project, "plan", "--target", "prod").stderr
+    assert "dbt has written no build log for profile" in message
+    assert "target 'dev'" in message
+    assert command_here(project, "run", *project.as_artifacts(target="prod"), "--target", "prod").returncode == 0
+    assert arrived.users() == ["visits"]
+
+
+# Whose build log it is.
+
+
+def test_from_a_folder_without_a_project_the_only_one_in_the_warehouse_is_meant(
+    project: Project, arrived: StandIn, tmp_path: Path
+) -> None:
+    visits(project, "visits")
+    away = replace(project, folder=tmp_path / "away")
+    away.folder.mkdir()
+    profiles = ("--profiles-dir", str(project.folder))
+    project.log_invocation(project_name="another_shop")
+    finished = command_here(away, "run", *profiles)
+    assert finished.returncode == 2
+    for part in ("several projects", "'another_shop'", f"'{PACKAGE}'", "--project-dir"):
+        assert part in finished.stderr
+    assert command_here(away, "run", *profiles, "--project-dir", str(project.folder)).returncode == 0
+    assert arrived.users() == ["visits"]
+    project.execute("delete from statsig_build_log where project_name = 'another_shop'")
+    assert command_here(away, "plan", *profiles).returncode == 0
+
+
+def test_a_build_log_of_others_is_named_where_there_is_none_of_this_one(project: Project) -> None:
+    project.execute("update statsig_build_log set target_name = 'prod'")
+    finished = command_here(project, "run")
+    assert finished.returncode == 2
+    for part in ("target 'dev'", "target 'prod'", "dbt build", "on-run-end"):
+        assert part in finished.stderr
+    project.execute("delete from statsig_build_log")
+    assert "dbt has written no build log here, so nothing proves the data" in command_here(project, "check").stderr
+
+
+def test_an_ephemeral_model_is_called_that_and_what_to_write(project: Project) -> None:
+    visits(project, "visits")
+    project.node(MODEL + "visits", materialized="ephemeral")
+    project.set_status(MODEL + "visits", None)
+    for command in ("plan", "check"):
+        finished = command_here(project, command)
+        assert finished.returncode in (2, 3)
+        assert "ephemeral" in finished.stdout + finished.stderr
+        assert "materialized: table" in finished.stdout + finished.stderr
+
+
+# What the project says by now.
+
+
+def yaml_of(project: Project, minutes: float) -> None:
+    """The project has a YAML file that was changed so many minutes after this."""
+    file = project.folder / "models" / "marts.yml"
+    file.write_text("models: []")
+    moment = time.time() + 60 * minutes
+    os.utime(file, (moment, moment))
+
+
+def test_what_was_changed_after_the_build_is_said_by_plan_and_run(project: Project, arrived: StandIn) -> None:
+    yaml_of(project, minutes=-60)
+    visits(project, "visits")
+    assert "was changed after" not in command_here(project, "plan").stdout
+    yaml_of(project, minutes=60)
+    warning = "models/marts.yml was changed after dbt's last build; what is new counts from the next dbt build."
+    assert f"warning: {warning}" in command_here(project, "plan").stdout
+    assert f"warning: {warning}" in command_here(project, "run").stderr
+    assert arrived.users() == ["visits"]
+    # A checkout that is new as a whole says nothing.
+    moment = time.time() + 3600
+    for place, _, names in os.walk(project.folder):
+        for name in names:
+            os.utime(os.path.join(place, name), (moment, moment))
+    assert "was changed after" not in command_here(project, "plan").stdout
+
+
+def test_check_goes_by_the_syncs_that_dbt_has_parsed_since_the_build(project: Project) -> None:
+    visits(project, "visits")
+    built = [dict(one) for one in project.synced()]
+    project.sync("visits", "visits", {"object": "events", "unique_key": "nothing", "event_name": "visit"})
+    project.as_artifacts()
+    project.execute("delete from statsig_build_log where record = 'invocation' and syncs like '%nothing%'")
+    assert built != project.synced()
+    checked = command_here(project, "check")
+    assert checked.returncode == 2
+    assert "nothing" in checked.stderr
+    # The build is what is sent.
+    assert command_here(project, "plan").returncode == 0
+    project.change_syncs(lambda exposure: exposure.update(meta={**exposure["meta"], "unique_key": "user_id"}))
+    project.as_artifacts()
+    project.execute("delete from statsig_build_log where record = 'invocation' and syncs like '%\"user_id\"%'")
+    checked = command_here(project, "check")
+    assert checked.returncode == 0, checked.stderr
+    assert "which is younger than the last build; plan and run go by the build" in checked.stdout
+    yaml_of(project, minutes=60)
+    assert "models/marts.yml was changed after dbt read it last: run dbt parse first" in (
+        command_here(project, "check").stdout
+    )
+
+
+# How old it is.
+
+
+def test_data_that_is_older_than_allowed_is_refused_and_the_rest_says_when_it_was_built(
     project: Project, arrived: StandIn
 ) -> None:
-    folder = project.folder / "models" / "marts"
-    folder.mkdir()
-    (folder / "buyers.sql").write_text("select 'ann' as user_id union all select {{ var('second', 'null') }}")
-    meta = {"object": "segment", "segment_id": "buyers", "mode": "mirror", "create_if_missing": True}
-    exposure = {
-        "name": "statsig_buyers",
-        "type": "application",
-        "owner": {"name": "Growth", "email": "growth@example.com"},
-        "depends_on": ["ref('buyers')"],
-        "config": {"meta": {"statsig": meta}},
-    }
-    model = {"name": "buyers", "columns": [{"name": "user_id", "data_tests": ["not_null"]}]}
-    (folder / "marts.yml").write_text(yaml.safe_dump({"version": 2, "models": [model], "exposures": [exposure]}))
-
-    assert dbt(project.folder, "build", "--select", "buyers").returncode == 1
-    finished = project.command("run")
-    assert finished.returncode == 3
-    assert "statsig_buyers: test not_null_buyers_user_id ended as 'fail'" in finished.stderr
+    visits(project, "old", "new")
+    project.sync("old", "old", {"object": "events", "unique_key": "id", "event_name": "visit", "max_age": "2 hours"})
+    project.test("unique_new", "new", "pass")
+    day_ago = dt.datetime.now(dt.timezone.utc).replace(tzinfo=None) - dt.timedelta(hours=26)
+    project.set_status(MODEL + "old", "success", started_at=day_ago, completed_at=day_ago)
+    finished = command_here(project, "plan")
+    assert "old: its model was built 1 day ago, and max_age allows data of up to 2 hours. Run dbt build." in (
+        finished.stdout
+    )
+    assert command_here(project, "plan", "--max-age", "2d").returncode == 0
+    assert command_here(project, "run", "--max-age", "1d", "--gate", "off").returncode == 3
     assert arrived.requests() == []
+    ran = command_here(project, "run", "--max-age", "2 days")
+    assert ran.returncode == 0
+    assert "old: built 1 day ago, no tests" in ran.stderr
+    assert re.search("new: built [0-9]+ seconds? ago, 1 test passed", ran.stderr)
+    assert arrived.users() == ["new", "old"]
 
-    built = dbt(project.folder, "build", "--select", "buyers", "--vars", "{second: \"'bob'\"}")
-    assert built.returncode == 0, built.stdout
-    proved = project.artifact("run_results"), project.artifact("manifest")
-    dbt(project.folder, "compile", "--select", "buyers")
-    finished = project.command("run")
-    assert finished.returncode == 3
-    assert "dbt compile" in finished.stderr
+
+def test_both_artifacts_have_to_be_named_where_no_project_is_at_hand(project: Project, tmp_path: Path) -> None:
+    visits(project, "visits")
+    project.as_artifacts()
+    target = project.folder / "target"
+    away = replace(project, folder=tmp_path / "away")
+    away.folder.mkdir()
+    profiles = ("--profiles-dir", str(project.folder))
+    one = command_here(away, "plan", *profiles, "--manifest", str(target / "manifest.json"))
+    assert one.returncode == 2
+    assert "--run-results" in one.stderr
+    both = ("--manifest", str(target / "manifest.json"), "--run-results", str(target / "run_results.json"))
+    assert command_here(away, "plan", *profiles, *both).returncode == 0
+
+
+@dataclass(frozen=True)
+class _BuiltAgain:
+    """What dbt has done, where it has built a model once more since the first look."""
+
+    first: DbtState
+    model: str
+
+    def read(self) -> DbtState:
+        run = replace(self.first.proof.runs[self.model], invocation_id="another-invocation")
+        return replace(self.first, proof=Proof({**self.first.proof.runs, self.model: run}))
+
+    def doubt(self) -> None:
+        return None
+
+
+def test_rows_that_dbt_may_have_built_again_since_the_gate_are_not_sent(project: Project, arrived: StandIn) -> None:
+    visits(project, "visits", "others")
+
+    def planned(model: str, **request: Any) -> Plan:
+        world = world_of(project, StillClock())
+        again = replace(world, source=_BuiltAgain(world.state, MODEL + model))
+        return plan(again, Request(select=["visits"], **request), Patience())
+
+    with pytest.raises(RefusedError, match="dbt has run while the rows were read"):
+        planned("visits")
     assert arrived.requests() == []
-
-    for name, content in zip(("run_results", "manifest"), proved, strict=True):
-        project.write_artifact(name, content)
-    assert project.run()["results"][0]["state"] == "finished"
-    assert arrived.ids("buyers") == {"ann", "bob"}
+    for fine in (planned("others"), planned("visits", gate="off")):
+        assert fine.refusals == ()
 
 
 def test_ledgers_that_dbt_makes_anew_at_each_build_are_refused(project: Project, arrived: StandIn) -> None:
     project.table("orders", "select 1 as order_id, 'ann' as user_id")
     project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
-    manifest = project.artifact("manifest")
-    for node in manifest["nodes"].values():
-        if node["name"] in ("statsig_changelog", "statsig_batches"):
-            node["config"]["materialized"] = "table"
-    project.write_artifact("manifest", manifest)
-    errors = sorted(project.run(expect=2)["errors"])
+    for name in ("statsig_changelog", "statsig_batches"):
+        project.logged["ledgers"][name]["materialized"] = "table"
+    project.log_invocation()
+    errors = sorted(run_here(project, expect=2)["errors"])
     assert ["statsig_batches" in errors[0], "statsig_changelog" in errors[1]] == [True, True]
     assert "is a table, but has to be a view" in errors[0]
     assert "is a table, but has to be a ledger. Write +materialized below your project's own name" in errors[1]
@@ -288,11 +417,11 @@ def test_every_refusal_is_a_message_of_its_own_and_the_syncs_that_nothing_refuse
         project.sync(name, name, {"object": "events", "unique_key": "order_id", "event_name": "order"})
     for name in ("bad", "worse"):
         project.test(f"{name}_is_unique", name, "fail")
-    errors = project.run(expect=3)["errors"]
+    errors = run_here(project, expect=3)["errors"]
     assert [error.split(":")[0] for error in errors[:2]] == ["bad", "worse"]
     assert errors[2:] == ["Nothing was sent, also not for good; --keep-going runs what nothing refuses."]
     assert arrived.events() == []
-    plan = project.command("plan", "--select", "bad")
+    plan = command_here(project, "plan", "--select", "bad")
     assert plan.returncode == 3
     assert "Nothing to send." not in plan.stdout
 
@@ -304,7 +433,7 @@ def test_a_refused_run_is_aborted_and_says_by_what(project: Project, arrived: St
     project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
     project.table("orders", "select 1 as order_id, 'ann' as user_id")
     project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order"})
-    project.run(*more, expect=3)
+    run_here(project, *more, expect=3)
     ended = {
         name: (state, message)
         for name, state, message in project.rows("select sync_name, state, message from statsig_sync_runs")

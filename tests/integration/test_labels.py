@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import PACKAGE, Project
+from tests.integration.harness import Project
 from tests.integration.in_process import command_here, run_here
 from tests.integration.scripted import Asked, Said, scripted
 
@@ -17,16 +17,12 @@ def people(project: Project, **exposure: Any) -> None:
     """A sync that makes its segment, whose exposure says this of itself."""
     project.table("people", "select 'ann' as user_id")
     meta = {"object": "segment", "segment_id": "people", "mode": "add", "create_if_missing": True}
-    project.sync("people", "people", meta)
-    manifest = project.artifact("manifest")
-    manifest["exposures"][f"exposure.{PACKAGE}.people"] |= exposure
-    project.write_artifact("manifest", manifest)
+    project.sync("people", "people", meta, **exposure)
 
 
 @pytest.fixture
 def labelled(project: Project) -> Project:
-    owner = {"name": "Growth", "email": "growth@example.com"}
-    people(project, description="Who buys often. " * 100, owner=owner, tags=["growth", "pii"])
+    people(project, description="Who buys often. " * 100, owner_email="growth@example.com", tags=["growth", "pii"])
     return project
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Project
+from tests.integration.harness import Project, write_profiles
 
 _EVENTS = """
 select i as order_id, case when mod(i, 10) > 0 then 'user_' || mod(i, 50000) end as customer_id,
@@ -89,6 +89,7 @@ def test_peak_memory_does_not_grow_with_the_number_of_events(
     for count in _SIZES:
         folder = tmp_path / str(count)
         shutil.copytree(built_ledgers, folder)
+        write_profiles(folder)
         project = Project(folder, counting_sandbox)
         project.sync("many", "many", _META)
         for run, (form, share) in _RUNS.items():

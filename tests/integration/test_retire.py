@@ -19,13 +19,6 @@ def mirror_of(project: Project, name: str, *ids: str, **more: Any) -> None:
     project.sync(name, name, {**meta, **more})
 
 
-def take_out(project: Project, name: str) -> None:
-    """The project without this exposure."""
-    manifest = project.artifact("manifest")
-    del manifest["exposures"][f"exposure.statsig_sync.{name}"]
-    project.write_artifact("manifest", manifest)
-
-
 def asked(project: Project, *arguments: str, expect: int = 0, **environment: str | None) -> Any:
     """What a command prints with ``--json``."""
     finished = command_here(project, *arguments, "--json", **environment)
@@ -45,7 +38,7 @@ def left_behind(project: Project) -> Project:
     mirror_of(project, "old", "ann", "bob", "cid")
     mirror_of(project, "kept", "ann")
     run_here(project)
-    take_out(project, "old")
+    project.no_sync("old")
     return project
 
 
@@ -83,8 +76,8 @@ def test_lists_that_are_written_by_a_sync_of_another_name_or_have_no_members_are
     run_here(project)
     mirror_of(project, "nobody", guard={"allow_empty": True})
     run_here(project)
-    take_out(project, "people")
-    take_out(project, "nobody")
+    project.no_sync("people")
+    project.no_sync("nobody")
     mirror_of(project, "renamed", "ann", segment_id="people")
     assert asked(project, "plan")["orphans"] == []
 
@@ -210,7 +203,7 @@ def test_a_name_that_names_no_list_or_several_says_which_there_are(project: Proj
 def test_the_last_list_of_a_project_without_syncs_can_be_retired(project: Project, arrived: StandIn) -> None:
     mirror_of(project, "people", "ann")
     run_here(project)
-    take_out(project, "people")
+    project.no_sync("people")
     asked(project, "retire", "people", "--empty")
     assert arrived.ids("people") == set()
 
@@ -249,7 +242,7 @@ def test_a_list_in_another_statsig_project_is_retired_with_that_projects_key(pro
     project.environment["OTHER_KEY"] = "console-sandbox"
     mirror_of(project, "people", "ann", api_key_env="OTHER_KEY")
     run_here(project)
-    take_out(project, "people")
+    project.no_sync("people")
     mirror_of(project, "others", "ann", segment_id="others")
     assert asked(project, "check", "--select", "others")["orphans"][0]["project"] == "sandbox:OTHER_KEY"
     (error,) = asked(project, "retire", "people", "--empty", expect=2, OTHER_KEY=None)["errors"]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.core.graph import Node, NodeRun, Relation
-from sync.edges.artifacts import Arguments, Artifacts, read_artifacts, read_command, read_graph
+from sync.edges.artifacts import Arguments, Artifacts, Command, read_artifacts, read_command, read_graph
 from sync.errors import ConfigError
 from sync.spec.model import Exposure, Labels
 
@@ -179,7 +179,12 @@ def test_run_results_are_read_as_far_as_a_sync_needs_them(file: Path) -> None:
 def test_the_command_that_wrote_results_is_known_where_they_can_be_read(file: Path) -> None:
     assert read_command(file) is None
     file.write_text(json.dumps(RESULTS))
-    assert read_command(file) == ("invocation-2", Arguments("build", "prod", "shop", "/home/ann/.dbt"))
+    arguments = Arguments("build", "prod", "shop", "/home/ann/.dbt")
+    found = read_command(file)
+    assert found is not None
+    assert (found.invocation_id, found.arguments) == ("invocation-2", arguments)
+    file.write_text(json.dumps(changed(RESULTS, "metadata/generated_at", "2026-10-01T11:00:00+02:00")))
+    assert read_command(file) == Command("invocation-2", arguments, dt.datetime(2026, 10, 1, 9))
     for content in ("", "{}", json.dumps(MANIFEST), json.dumps(changed(RESULTS, "args/which", 5))):
         file.write_text(content)
         assert read_command(file) is None

@@ -28,7 +28,7 @@ from tests.unit.values import NASTY, TYPES, ValueType, texts
 BASE = {"object": "events", "unique_key": "k"}
 # As dbt names a relation in DuckDB.
 RELATION = '"memory"."main"."source"'
-OWN = {"project": "statsig", "sync_name": "orders"}
+OWN = "project = 'statsig' and sync_name = 'orders'"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def encoded(connection: duckdb.DuckDBPyConnection, config: EventConfig, columns:
     query = event_sql.source_query(config, event_sql.resolve(config, columns), RELATION)
     answer = connection.execute(query)
     names = [description[0] for description in answer.description or []]
-    assert names == ["key", "event_time", "reason", "detail", "without", "custom", "head", "trimmed"]
+    assert names == ["key", "event_time", "reason", "detail", "without", "custom", "event_name", "head", "trimmed"]
     fixed: dict[str, Any] = {"row_hash": "", "was_sent": False, "is_the_sent_one": False, "logged": None}
     return [Row(**dict(zip(names, row, strict=True)), **fixed) for row in answer.fetchall()]
 
@@ -660,13 +660,13 @@ class Ledgers:
         for table, rows in (("deliveries", self.deliveries), ("reject_log", self.rejects)):
             for row in rows:
                 self.connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", list(row))
-        ledgers = event_reading.EventLedgers("deliveries", "reject_log", config.on_unknown)
+        ledgers = event_reading.EventLedgers("deliveries", "reject_log", OWN, config.on_unknown)
         resolved = event_sql.resolve(config, columns)
         found: list[Row] = []
         for number in range(self.parts):
             source = event_reading.EventSource(config, resolved, RELATION, event_reading.Part(number, self.parts))
             for name, query in event_reading.temporary_tables(source, ledgers).items():
-                self.connection.execute(f"create or replace temp table {name} as {query}", OWN)
+                self.connection.execute(f"create or replace temp table {name} as {query}")
             found.extend(self.read(event_reading.single_rows_query(source)))
             found.extend(choose(sorted(self.read(event_reading.shared_rows_query(source)), key=rank)))
         return found

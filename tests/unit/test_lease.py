@@ -8,6 +8,7 @@ import pytest
 
 from sync.core.lease import Claim, first_conflict, held_message, holding, overtaken_message
 from sync.core.ledger import RunIdentity
+from sync.core.lineage import Identity
 
 NOW = dt.datetime(2026, 11, 1, 3, 0)
 
@@ -64,3 +65,12 @@ def test_a_run_that_was_overtaken_says_by_whom() -> None:
     message = overtaken_message(run(), claim("opt_outs"))
     assert message.startswith("vips: ")
     assert "run a of host, process 1, at 2026-11-01 03:00:00 UTC" in message
+
+
+def test_a_claim_of_a_sync_under_another_of_its_names_is_in_the_way() -> None:
+    other = claim("vips_before", project="statsig:OLD", object="events")
+    earlier = {"vips": (Identity("statsig:OLD", "vips_before"),), "others": (Identity("statsig", "vips_before"),)}
+    found = first_conflict([other], [run("others", object="events"), run(object="events")], earlier)
+    assert found == (run(object="events"), other)
+    assert "another run of vips_before, as this sync is or was called elsewhere," in held_message(*found)
+    assert first_conflict([claim("vips_before", object="events")], [run(object="events")], earlier) is None

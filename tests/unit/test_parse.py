@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sync.errors import Fault
 from sync.spec.limits import Limits
-from sync.spec.model import EventConfig, Exposure, Guard, SegmentConfig, Sync
+from sync.spec.model import EventConfig, EventGuard, Exposure, Former, Guard, SegmentConfig, Sync
 from sync.spec.parse import META_PATH, limits_of, nearest, parse_sync, parse_syncs, partners
 from tests.unit.values import texts
 
@@ -55,7 +55,7 @@ def test_events_with_the_keys_that_they_must_have() -> None:
     config = parsed(EVENTS)
     assert isinstance(config, EventConfig)
     assert (config.unique_key, config.mode, config.environment) == ("order_id", "insert", "production")
-    assert (config.backfill, config.backfill_from, config.event_name) == ("all", None, None)
+    assert (config.backfill, config.backfill_from, config.event_name) == (None, None, None)
 
 
 VALID = [
@@ -97,6 +97,17 @@ VALID = [
     (EVENTS, "backfill", "none", "none"),
     (EVENTS, "backfill", "2026-01-31", "2026-01-31"),
     (EVENTS, "backfill", dt.date(2026, 1, 31), "2026-01-31"),
+    (EVENTS, "guard", {"max_events": "5"}, EventGuard(max_events=5)),
+    (EVENTS, "guard", {"max_times_usual": 2.5}, EventGuard(max_times_usual=2.5)),
+    (EVENTS, "guard", {"max_duplicates_percent": 0}, EventGuard(max_duplicates_percent=0)),
+    (EVENTS, "guard", {"allow_gone_keys": True}, EventGuard(allow_gone_keys=True)),
+    *((base, "renamed_from", value, expected) for base in (EVENTS, SEGMENT) for value, expected in (
+        ("old", (Former(exposure="old"),)),
+        (["old", "older"], (Former(exposure="old"), Former(exposure="older"))),
+        ({"exposure": "old", "api_key_env": "OLD"}, (Former(exposure="old", api_key_env="OLD"),)),
+        ([{"api_key_env": "OLD"}, "older"], (Former(api_key_env="OLD"), Former(exposure="older"))),
+        ([], ()),
+    )),
     (EVENTS, "on_unknown", "resend", "resend"),
     (EVENTS, "on_unknown", "hold", "hold"),
     (EVENTS, "api_key_env", "_KEY_2", "_KEY_2"),
@@ -190,6 +201,19 @@ WRONG = [
     (EVENTS, {"backfill": "20260131"}, "backfill", ["all, none, or a date"]),
     (EVENTS, {"backfill": "2026-W05-6"}, "backfill", ["all, none, or a date"]),
     (EVENTS, {"backfill": "2026-01-31T10:00:00"}, "backfill", ["all, none, or a date"]),
+    (EVENTS, {"guard": 5}, "guard", ["a mapping"]),
+    (EVENTS, {"guard": {"max_removals": 5}}, "guard.max_removals", ["max_events", "max_times_usual"]),
+    (EVENTS, {"guard": {"max_times_usual": 0}}, "guard.max_times_usual", ["1 or more"]),
+    (EVENTS, {"guard": {"max_events": -1}}, "guard.max_events", ["0 or more"]),
+    (EVENTS, {"guard": {"max_duplicates_percent": 101}}, "guard.max_duplicates_percent", ["0 to 100"]),
+    (EVENTS, {"guard": {"allow_gone_keys": "perhaps"}}, "guard.allow_gone_keys", ["true or false"]),
+    (SEGMENT, {"guard": {"max_events": 5}}, "guard.max_events", ["max_removals"]),
+    (SEGMENT, {"renamed_from": ""}, "renamed_from.0.exposure", ["the former name"]),
+    (SEGMENT, {"renamed_from": "buyers"}, "renamed_from", ["the sync itself"]),
+    (EVENTS, {"renamed_from": {}}, "renamed_from", ["the sync itself"]),
+    (EVENTS, {"renamed_from": {"exposre": "old"}}, "renamed_from.0.exposre", ["Did you mean 'exposure'?"]),
+    (EVENTS, {"renamed_from": ["old", None]}, "renamed_from.1", ["the former name"]),
+    (EVENTS, {"renamed_from": {"api_key_env": "secret-abc123"}}, "renamed_from", ["never the key"]),
     (EVENTS, {"on_unknown": "retry"}, "on_unknown", ["resend or hold"]),
     (EVENTS, {"api_key_env": "secret-abc123"}, "api_key_env", ["the name of an environment variable"]),
     (EVENTS, {"api_key_env": "MY KEY"}, "api_key_env", ["the name of an environment variable"]),
@@ -366,6 +390,16 @@ def test_two_exposures_of_one_name_are_refused_and_both_files_are_named() -> Non
         assert FILE in fault.message
         assert "Rename one" in fault.message
     assert parse_syncs([exposure(SEGMENT), exposure(EVENTS, "orders")])[1] == ()
+
+
+def test_a_name_that_still_belongs_to_a_sync_is_no_former_name() -> None:
+    for meta in (SEGMENT, {"object": "segment"}):
+        found = [exposure({**EVENTS, "renamed_from": ["older", "old"]}, "orders"), exposure(meta, "old")]
+        (fault,) = [one for one in parse_syncs(found)[1] if one.subject == "exposure orders"]
+        assert fault.key == f"{META_PATH}.renamed_from"
+        assert fault.message.startswith("names old, which is still a sync")
+    itself = exposure({**EVENTS, "renamed_from": {"exposure": "orders", "api_key_env": "OLD"}}, "orders")
+    assert parse_syncs([itself])[1] == ()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from sync.core.reasons import MEANING, NOT_SENT, SENT_WITHOUT
 from sync.sandbox.admin_api import routes
 from sync.sandbox.command import _parser as sandbox_parser
 from sync.spec.limits import Limits
-from sync.spec.model import MAPPABLE_FIELDS, EventConfig, Guard, SegmentConfig
+from sync.spec.model import MAPPABLE_FIELDS, EventConfig, EventGuard, Guard, SegmentConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +36,7 @@ PAGES = {
 
 # Flags of other commands that the pages mention: dbt's, pip's, git's, ruff's, mypy's and pytest's.
 FOREIGN_FLAGS = {
+    "--defer",
     "--editable",
     "--empty",
     "--full-refresh",
@@ -141,10 +142,11 @@ def test_every_key_of_a_sync_is_in_its_table_with_its_default_and_choices_and_no
             assert f"`{choice}`" in f"{default} {meaning}", (name, choice)
 
 
-def test_every_key_of_the_guard_is_in_its_table_with_its_default_and_no_other() -> None:
-    table = rows(section(README, "Segments").split("Keys of `guard`")[1])
-    assert set(table) - {"key"} == set(Guard.model_fields)
-    for name, field in Guard.model_fields.items():
+@pytest.mark.parametrize(("model", "title"), [(Guard, "Segments"), (EventGuard, "Events")])
+def test_every_key_of_a_guard_is_in_its_table_with_its_default_and_no_other(model: type[BaseModel], title: str) -> None:
+    table = rows(section(README, title).split("Keys of `guard`")[1])
+    assert set(table) - {"key"} == set(model.model_fields)
+    for name, field in model.model_fields.items():
         assert table[name][0] == default_of(field), name
 
 
@@ -350,8 +352,8 @@ def quoted_messages() -> list[str]:
 
 @pytest.mark.parametrize("line", quoted_messages())
 def test_a_message_in_troubleshooting_is_one_that_the_code_can_say(line: str) -> None:
-    # Short words around messages: too short to be looked for in the code.
-    around = {"error", "environment", "ledgers", "failed", "sent", "model", "test"}
+    # Short words around messages and values in them: too short to be looked for in the code.
+    around = {"build", "error", "environment", "ledgers", "failed", "sent", "model", "test"}
     assert set(words_that_the_code_does_not_say(line)) <= around
 
 

@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-
-from pyrate_limiter import InMemoryBucket, Rate, RateItem
 
 from sync.core.clock import Clock
 from sync.spec.limits import Limits
 
 # Statsig counts a request when it arrives, this side when it leaves; the margin covers the difference.
-_LIMIT_MARGIN_MS = 300
+_MARGIN_SECONDS = 0.3
 
 
 class RateLimit:
-    """Waits so that no more requests go out than Statsig takes; for one kind of call."""
+    """Waits so that no more requests go out than Statsig takes, for one kind of call; ``rates`` as in ``Limits``."""
 
     def __init__(self, rates: Sequence[tuple[int, int]], clock: Clock, should_stop: Callable[[], bool]) -> None:
-        self._clock, self._should_stop = clock, should_stop
-        self._bucket = InMemoryBucket(_buckets(rates))
+        self._rates, self._clock, self._should_stop = rates, clock, should_stop
+        self._sent: deque[float] = deque(maxlen=max(count for count, _ in rates))
 
     def wait(self) -> None:
         """Returns when the next request may go out, and counts it; at once where none is to go out any more."""
-        item = RateItem("request", self._now())
-        while not self._should_stop() and not self._bucket.put(item):
-            self._clock.sleep(max(1, self._waiting(item)) / 1000)
-            item = RateItem("request", self._now())
+        while not self._should_stop() and (seconds := self._seconds_left()) > 0:
+            self._clock.sleep(max(seconds, 0.001))
+        self._sent.append(self._clock.monotonic())
 
     def count_earlier(self, seconds_ago: Sequence[float]) -> None:
         """Counts requests that earlier runs have sent, given how long ago, oldest first."""
-        for seconds in seconds_ago:
-            moment = self._now() - round(seconds * 1000)
-            # A ledger knows when a request ended, not each of its attempts: what does not fit there came later.
-            while moment <= self._now() and not self._bucket.put(item := RateItem("request", moment)):
-                moment += max(1, self._waiting(item))
+        now = self._clock.monotonic()
+        self._sent.extend(now - seconds for seconds in seconds_ago)
 
-    def _waiting(self, item: RateItem) -> int:
-        """Milliseconds from the item's time until it fits."""
-        found = self._bucket.waiting(item)
-        return found if isinstance(found, int) else 1
-
-    def _now(self) -> int:
-        return round(self._clock.monotonic() * 1000)
-
-
-def _buckets(rates: Sequence[tuple[int, int]]) -> list[Rate]:
-    """The rates as the bucket takes them: a longer window has more room, and is not the more generous one."""
-    found: list[Rate] = []
-    for count, seconds in sorted(rates, key=lambda rate: rate[1]):
-        interval = seconds * 1000 + _LIMIT_MARGIN_MS
-        # A shorter window that has as much room says nothing that this one does not say.
-        found = [rate for rate in found if rate.limit < count]
-        # What the shorter windows let through in this one is less.
-        most = min((rate.limit * interval // rate.interval for rate in found), default=count)
-        found.append(Rate(min(count, most), interval))
-    return found
+    def _seconds_left(self) -> float:
+        """Until every window has room for one more: until the last but so many is old enough."""
+        now = self._clock.monotonic()
+        full = (rate for rate in self._rates if len(self._sent) >= rate[0])
+        return max((self._sent[-count] + seconds + _MARGIN_SECONDS - now for count, seconds in full), default=0.0)
 
 
 class RateLimits:

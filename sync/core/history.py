@@ -1,0 +1,124 @@
+"""What the ledgers know of an event sync before a run: whether it has run, what is usual, and what it last sent."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sync.core.lineage import Identity
+
+_WINDOW = dt.timedelta(days=30)
+_DAY = dt.timedelta(days=1)
+_LEAST_RUNS = 3
+
+
+@dataclass(frozen=True)
+class KeySource:
+    """What the keys of an event sync mean: a dbt node's unique id, and the key's column with its kind of text."""
+
+    model: str
+    unique_key: str
+
+    def __str__(self) -> str:
+        return f"{self.unique_key} of {self.model}"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that finished: when (UTC, without a zone), and how many events Statsig took."""
+
+    ended_at: dt.datetime
+    accepted: int
+
+
+@dataclass(frozen=True)
+class LastSent:
+    """The last run that sent something.
+
+    ``keys`` is what it sent, ``gone`` how many of those the model has no more. ``until`` is the latest time of its
+    events in milliseconds UTC, and ``metadata_columns`` what was metadata; each is None where the ledgers do not say.
+    """
+
+    keys: int
+    gone: int
+    until: int | None
+    metadata_columns: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another sync of these ledgers that has sent keys which the first run of this one would send again.
+
+    ``is_live`` says whether the project still has it: then it is no earlier name of this sync.
+    """
+
+    identity: Identity
+    keys: int
+    is_live: bool
+
+
+@dataclass(frozen=True)
+class OtherLedgers:
+    """Ledgers in another schema of the database in which a sync of this name has sent events."""
+
+    schema: str
+    events: int
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What Statsig itself knows before a first run.
+
+    Of ``asked`` keys that the run would send, ``found`` are there. ``days`` counts the events of this name by day
+    (Pacific time). ``problem`` says why Statsig could not be asked.
+    """
+
+    asked: int = 0
+    found: int = 0
+    days: Mapping[dt.date, int] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class FirstRun:
+    """What speaks against a first run being one.
+
+    ``was_seen`` says that the ledger of dbt's builds knows of earlier runs of this sync.
+    """
+
+    siblings: tuple[Sibling, ...] = ()
+    elsewhere: tuple[OtherLedgers, ...] = ()
+    was_seen: bool = False
+    arrived: Arrived = field(default_factory=Arrived)
+
+
+@dataclass(frozen=True)
+class EventHistory:
+    """What an event sync has done before.
+
+    ``first_run`` is None where it has run. ``keys_were_from`` says what the keys meant in the last run that had any,
+    ``usual`` how many events are usual by now (None where there were too few runs to say), and ``last_sent`` what the
+    last run was that sent something.
+    """
+
+    first_run: FirstRun | None = None
+    keys_were_from: KeySource | None = None
+    usual: float | None = None
+    last_sent: LastSent | None = None
+
+
+def usual(runs: Sequence[FinishedRun], now: dt.datetime) -> float | None:
+    """How many events are usual by now: what a day brings, times the days since events were last sent (1 or more).
+
+    ``runs`` are all finished runs, oldest first; the first is left out, since it sends what is old. None where the
+    last 30 days have fewer than 3 others.
+    """
+    recent = [run for run in runs[1:] if run.ended_at > now - _WINDOW]
+    if len(recent) < _LEAST_RUNS:
+        return None
+    before = runs[-len(recent) - 1].ended_at
+    days = max((recent[-1].ended_at - max(before, now - _WINDOW)) / _DAY, 1.0)
+    sent = [run for run in runs if run.accepted]
+    since = (now - sent[-1].ended_at) / _DAY if sent else 1.0
+    return sum(run.accepted for run in recent) / days * max(since, 1.0)
