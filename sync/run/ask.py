@@ -65,8 +65,8 @@ class Asker:
         if not asked:
             return
         with self.world.warehouse.reading() as session:
-            found = lineages(self.world, asked, session)
-            left = [one for one in asked if unsettled_events(self.world, found[one.name], session)]
+            traced = lineages(self.world, asked, session)
+            left = [one for one in asked if unsettled_events(self.world, traced[one.name], session)]
         for sync in left:
             doubtful = self._doubtful(sync)
             found = self._arrived(sync, doubtful, None, self.lease.heartbeat)
@@ -111,10 +111,11 @@ class Asker:
             clock.sleep(max(0.0, left))
             if self.patience.should_stop():
                 break
-            seen = [one.cell for one in waiting if any(map(sightings.is_there, one.events))]
-            waiting = [one for one in waiting if one.cell not in seen]
-            found += seen
-            renew()
+            for one in waiting:
+                renew()
+                if any(map(sightings.is_there, one.events)):
+                    found.append(one.cell)
+            waiting = [one for one in waiting if one.cell not in found]
             if sightings.problem:
                 break
         return found

@@ -124,10 +124,8 @@ def test_what_others_send_under_the_same_name_does_not_matter(
     project: Project, clock: StillClock, arrived: StandIn
 ) -> None:
     sent(project, clock, 3)
-    project.environment["STATSIG_SERVER_SECRET"] = "secret-sandbox"
-    other = {**VISITS, "unique_key": "number"}
     project.table("others", f"select 1 as number, 'u' as user_id, timestamp '{naive_utc(clock.now())}' as event_time")
-    project.sync("others", "others", other)
+    project.sync("others", "others", {**VISITS, "unique_key": "number"})
     assert run_still(project, clock).exit_code == 0
     project.execute("delete from statsig_changelog where sync_name = 'others'")
     clock.sleep(OLD_ENOUGH)
@@ -155,12 +153,13 @@ def test_where_statsig_does_not_let_the_key_ask_nothing_is_known(
 ) -> None:
     sent(project, clock, 3)
     clock.sleep(OLD_ENOUGH)
+    asked = len(arrived.requests(READ_LOGS))
     arrived.faults(*(rule("status", call=call, status=403, count=None) for call in (READ_LOGS, READ_METRICS)))
     found = verify(project, clock)
     assert (keys(found), [one[4] for one in days(found)]) == (["unknown"] * 3, ["unknown"])
     assert [note.partition(":")[0] for note in found.notes] == ["visits", "visits"]
     assert all("403" in note for note in found.notes)
-    assert len(arrived.requests(READ_LOGS)) == 1
+    assert len(arrived.requests(READ_LOGS)) == asked + 1
     assert printing.verified_exit_code(found) == 0
 
 
@@ -209,7 +208,8 @@ def test_names_and_select_choose_syncs_of_both_kinds(project: Project, clock: St
     arrived.put_segment("people")
     project.table("people", "select 'ann' as user_id")
     project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
-    project.sync("again", "visits", VISITS)
+    project.table("others", "select 1 as id, 'u' as user_id")
+    project.sync("again", "others", {**VISITS, "event_name": "other"})
     assert run_still(project, clock).exit_code == 0
     for names, select, events, segments in (
         ((), (), ["again", "visits"], ["people"]),
@@ -220,6 +220,15 @@ def test_names_and_select_choose_syncs_of_both_kinds(project: Project, clock: St
         found = verify(project, clock, *names, select=select)
         assert [one.sync_name for one in found.arrivals] == events
         assert [one.sync_name for one in found.segments] == segments
+
+
+def test_what_a_sync_has_sent_under_a_former_name_is_its_own(project: Project, clock: StillClock) -> None:
+    sent(project, clock, 3)
+    project.no_sync("visits")
+    project.sync("walks", "visits", {**VISITS, "renamed_from": "visits"})
+    clock.sleep(OLD_ENOUGH)
+    found = verify(project, clock)
+    assert (keys(found), [one[2:5] for one in days(found)]) == (["found"] * 3, [(3, 3, "fine")])
 
 
 def test_events_without_a_console_key_are_a_note(project: Project, clock: StillClock) -> None:
