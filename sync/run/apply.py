@@ -156,7 +156,8 @@ class Applier:
             ending = self._apply_segment(plan, journal, missing, manner)
         else:
             ending = self._apply_events(plan, journal, manner)
-        conclusion = self._conclusion(journal, ending, is_stopped=manner[0]())
+        state, message = self._conclusion(journal, ending, is_stopped=manner[0]())
+        conclusion = state, " ".join(part for part in (message, journal.warning) if part) or None
         with self.world.warehouse.writing() as session:
             return self._end(session, journal, conclusion)
 
@@ -219,7 +220,7 @@ class Applier:
         with closing(client):
             parcels = (Parcel("log", events=self.spool.read(batch.record, list[Event])) for batch in plan.batches)
             ending = deliver(parcels, route, journal)
-        journal.remark = "\n".join(asker.warnings) or journal.remark
+        journal.warning = " ".join(one.removeprefix(f"{plan.sync.name}: ") for one in asker.warnings) or None
         return ending
 
     def _skipped(self, journal: Journal, record: int) -> Settled:

@@ -78,6 +78,7 @@ class Asker:
 
         What was in doubt is in the ledgers already.
         """
+        self.lease.renew()
         wanted = {batch.batch_id for batch, outcome in settled if outcome.state is State.UNKNOWN}
         found = self._arrived(sync, self._doubtful(sync), wanted, self.lease.renew)
         return [_as_found(one) if one[0].batch_id in wanted & found else one for one in settled]

@@ -232,14 +232,16 @@ def test_where_the_logs_cannot_be_asked_the_run_falls_back_and_says_so(
     assert (result.state, result.accepted) == ("finished", 3)
     assert len(arrived.events()) == 7
     assert str(result.message).startswith(
-        "visits: Statsig could not be asked about events in doubt, so they are sent again (ask_then: resend): "
+        "Statsig could not be asked about events in doubt, so they are sent again (ask_then: resend): "
     )
     assert visits.waits() == WAITS[:1]
 
     visits.rows(0, 1, 2, 3, 4)
     visits.configure(ask_then="hold")
     arrived.faults(rule("reset", when="after"), broken)
-    visits.run()
+    result = visits.run()
+    assert "run again to go on. Statsig could not be asked" in str(result.message)
+    assert "so they are held (ask_then: hold): " in str(result.message)
     (warning, *_) = visits.report().plan.warnings
     assert "so they are held (ask_then: hold): " in warning
     assert str(status) in warning
