@@ -16,7 +16,8 @@ from sync.spec.statsig import LIMIT_PAUSES, LIMIT_WINDOWS
 
 _EPILOG = """exit codes:
   0  done, or nothing to do (rows that were refused before sending are warnings)
-  1  something could not be delivered; a list is not as it should be (verify); with --fail-on-rejects: new rejected rows
+  1  something could not be delivered; a list is not as it should be, or events are missing (verify); with
+     --fail-on-rejects: new rejected rows
   2  wrong usage or configuration; nothing was sent
   3  the gate, a guard or another run refused; nothing was sent (of the refused syncs, with --keep-going or --repair)
 """
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _check(_command(commands, "check", "check configuration, keys, columns and segments; sends no data"))
     _plan(_command(commands, "plan", "show what run would send; writes nothing anywhere"))
     _run(_command(commands, "run", "send what has changed since the last run"))
-    _verify(_command(commands, "verify", "compare the lists in Statsig with what the ledgers say"))
+    _verify(_command(commands, "verify", "compare Statsig with the ledgers: who is in the lists, and what has arrived"))
     _resolve(_command(commands, "resolve", "settle events whose outcome is not known, as sent or as unsent"))
     _retire(_command(commands, "retire", "end a list that no sync writes any more"))
     _prune(_command(commands, "prune", "delete old lines of the ledgers that nothing depends on"))
@@ -222,14 +223,24 @@ def _run(command: argparse.ArgumentParser) -> None:
 
 
 def _verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("names", nargs="*", metavar="NAME", help="only these syncs, as with --select (default: all)")
     _select(command)
+    command.add_argument(
+        "--sample",
+        type=_count,
+        default=20,
+        metavar="NUMBER",
+        help="how many events of each sync to look for in Statsig's logs (default: 20)",
+    )
     _allow_removals(command)
     _patience(command)
     _lease(command)
     # Counts do not tell which ids a repair would add and remove.
     either = command.add_mutually_exclusive_group()
     either.add_argument(
-        "--counts-only", action="store_true", help="compare only how many ids there are, with one request per sync"
+        "--counts-only",
+        action="store_true",
+        help="compare only counts: of each list, and of the events of each day",
     )
     either.add_argument(
         "--repair", action="store_true", help="make the lists what the ledgers say, as far as the sync's mode goes"
@@ -301,6 +312,12 @@ def _folder(text: str) -> Path:
 def _attempts(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < len(text) < 4 or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 999")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 4:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 9999")
     return int(text)
 
 

@@ -166,7 +166,9 @@ def _verify(options: argparse.Namespace) -> int:
     from sync.cli import printing  # noqa: PLC0415
     from sync.run.verify import VerifyRequest, verify  # noqa: PLC0415
 
-    request = VerifyRequest(options.select, options.counts_only, options.repair, options.allow_removals)
+    request = VerifyRequest(
+        options.select, options.counts_only, options.repair, options.allow_removals, options.names, options.sample
+    )
     stop = _Stop()
     found = verify(_world(options, stop), request, _manner(options, stop))
     code = printing.verified_exit_code(found)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import polars as pl
 
+from sync.cli import arrivals
 from sync.cli.streams import as_far_as_possible
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, rejected_rows, summary
 from sync.core.reasons import MEANING, SENT_WITHOUT
@@ -37,7 +38,7 @@ def refused_exit_code(plan: Plan) -> int:
 
 def verified_exit_code(found: Verification) -> int:
     """The exit code of ``verify``; as in a run, what is not right comes before what was refused."""
-    if found.errors or found.unrepaired:
+    if found.errors or found.unrepaired or found.missing_events:
         return 1
     return 3 if found.refusals else 0
 
@@ -51,6 +52,7 @@ def verified_summary(found: Verification) -> dict[str, Any]:
     """What ``verify`` found, as data that JSON can hold."""
     return {
         "segments": [asdict(one) for one in found.segments],
+        "events": arrivals.summary(found.arrivals),
         "notes": list(found.notes),
         "warnings": list(found.warnings),
         "orphans": [one.summary for one in found.orphans],
@@ -199,6 +201,7 @@ def print_verified(found: Verification) -> None:
             print(f"  such as {printable(', '.join(one.samples))}; all of them are in statsig_drift_log")
         if one.repair is not None:
             print(f"  repair: {result_line(one.repair)}")
+    arrivals.print_arrivals(found.arrivals)
     for note in found.notes:
         print(f"note: {note}")
     for warning in found.warnings:

@@ -20,6 +20,7 @@ BATCH_LOG = "statsig_batch_log"
 CHANGELOG = "statsig_changelog"
 REJECT_LOG = "statsig_reject_log"
 DRIFT_LOG = "statsig_drift_log"
+ARRIVAL_LOG = "statsig_arrival_log"
 BUILD_LOG = "statsig_build_log"
 DELIVERIES = "statsig_deliveries"
 MEMBERSHIP = "statsig_membership"
@@ -27,10 +28,11 @@ UNSETTLED = "statsig_unsettled"
 BATCHES = "statsig_batches"
 INVOCATIONS = "statsig_invocations"
 NODE_RUNS = "statsig_node_runs"
+EVENT_HOURS = "statsig_event_hours"
 
 # Python appends to all of them but the build log, to which dbt does.
-LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG, BUILD_LOG)
-RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS)
+LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG, ARRIVAL_LOG, BUILD_LOG)
+RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS, EVENT_HOURS)
 
 _TIME = pl.Datetime("us")
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {
@@ -117,6 +119,19 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "segment_id": pl.String,
         "id": pl.String,
         "drift": pl.String,
+    },
+    ARRIVAL_LOG: {
+        "run_id": pl.String,
+        "sync_name": pl.String,
+        "logged_at": _TIME,
+        "project": pl.String,
+        "event_name": pl.String,
+        "kind": pl.String,
+        "key": pl.String,
+        "day": pl.Date,
+        "expected": pl.Int64,
+        "counted": pl.Int64,
+        "verdict": pl.String,
     },
 }
 
@@ -260,7 +275,13 @@ def drift(run: RunIdentity, ids: pl.Series, kind: str, now: dt.datetime) -> pl.D
     )
 
 
-_KINDS = {pl.String: Kind.TEXT, pl.Int64: Kind.INTEGER, pl.Float64: Kind.FLOAT, _TIME: Kind.TIMESTAMP}
+_KINDS = {
+    pl.String: Kind.TEXT,
+    pl.Int64: Kind.INTEGER,
+    pl.Float64: Kind.FLOAT,
+    pl.Date: Kind.DATE,
+    _TIME: Kind.TIMESTAMP,
+}
 
 
 def column_problem(ledger: str, columns: Sequence[Column]) -> str | None:

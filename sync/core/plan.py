@@ -444,11 +444,41 @@ def doubt_warning(plan: SyncPlan) -> str | None:
     """What to say of events that wait for a person's word; None where there are none."""
     if not isinstance(plan, EventPlan) or not plan.doubts.waiting:
         return None
-    why = "their rows have left the model" if plan.may_resend else "on_unknown is hold"
+    why = "their rows have left the model" if plan.may_resend else f"{_holding_key(plan.sync)} is hold"
     return (
         f"{plan.sync.name}: {plan.doubts.waiting:,} event(s) of earlier runs are in doubt and are not sent again, "
         f"because {why}; see statsig_unsettled. {settle_advice(plan)}"
     )
+
+
+def ask_note(plan: SyncPlan) -> str | None:
+    """What to say of events in doubt that a run asks Statsig about before it sends; None where there are none."""
+    if not isinstance(plan, EventPlan) or not _asks(plan.sync) or not plan.doubts.unsettled:
+        return None
+    return (
+        f"{plan.sync.name}: before it sends, run asks Statsig about {plan.doubts.unsettled:,} event(s) in doubt; those "
+        f"that are not found are {_FATES[_unknown_then(plan.sync)]}."
+    )
+
+
+def settled_as(sync: Sync) -> str:
+    """What becomes of events in doubt that Statsig could not be asked about, as part of a sentence."""
+    return f"so they are {_FATES[_unknown_then(sync)]}"
+
+
+_FATES = {"resend": "sent again (ask_then: resend)", "hold": "held (ask_then: hold)"}
+
+
+def _asks(sync: Sync) -> bool:
+    return isinstance(sync.config, EventConfig) and sync.config.on_unknown == "ask"
+
+
+def _unknown_then(sync: Sync) -> str:
+    return sync.config.unknown_then if isinstance(sync.config, EventConfig) else "resend"
+
+
+def _holding_key(sync: Sync) -> str:
+    return "ask_then" if _asks(sync) else "on_unknown"
 
 
 def settle_advice(plan: EventPlan) -> str:

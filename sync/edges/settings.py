@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -100,6 +100,34 @@ def console_endpoint(sync: Sync, syncs: Iterable[Sync], environment: Mapping[str
         return None
     config = SegmentConfig(object="segment", segment_id="any", mode="add", statsig_project=sync.config.statsig_project)
     return _usable(endpoint(replace(sync, config=config), environment))
+
+
+def ask_faults(syncs: Iterable[Sync], all_syncs: Sequence[Sync], environment: Mapping[str, str]) -> list[Fault]:
+    """The event syncs that ask Statsig about what is in doubt, and have no key to ask with; those that cannot be read.
+
+    ``all_syncs`` are those of the project, one of which may name the key.
+    """
+    faults: list[Fault] = []
+    for sync in syncs:
+        if not isinstance(sync.config, EventConfig) or sync.config.on_unknown != "ask":
+            continue
+        try:
+            if console_endpoint(sync, all_syncs, environment) is None:
+                faults.append(Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.on_unknown", _ask_problem(sync)))
+        except ConfigError as error:
+            faults.extend(error.faults)
+    return faults
+
+
+def _ask_problem(sync: Sync) -> str:
+    return f"is ask, and to ask Statsig needs {missing_console_key(sync)}. Set it, or write resend or hold."
+
+
+def missing_console_key(sync: Sync) -> str:
+    """The Console key that an event sync has none of, as part of a sentence."""
+    if sync.config.project is None or sync.config.api_key_env is None:
+        return CONSOLE_KEY_VARIABLE
+    return "a Console API Key of its Statsig project: that of a segment sync with the same statsig_project"
 
 
 def _usable(found: Endpoint) -> Endpoint | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from sync.core import preflight, segments
@@ -15,13 +15,14 @@ from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import DeliveryError
+from sync.run.ask import Asker
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.deliver import Ending, Parcel, Route, deliver
 from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.world import World
-from sync.spec.model import Labels
+from sync.spec.model import EventConfig, Labels
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class Applier:
             ending = self._apply_segment(plan, journal, missing, manner)
         else:
             ending = self._apply_events(plan, journal, manner)
-        conclusion = self._conclusion(journal, ending, is_stopped=manner[0]())
+        state, message = self._conclusion(journal, ending, is_stopped=manner[0]())
+        conclusion = state, " ".join(part for part in (message, journal.warning) if part) or None
         with self.world.warehouse.writing() as session:
             return self._end(session, journal, conclusion)
 
@@ -211,9 +213,15 @@ class Applier:
             client.pause(parcel.trail.pause_seconds)
             return client.log_event(request_body(parcel.events), parcel.size)
 
+        route = self._route(plan, _EVENT_WAVE, send, manner)
+        asker = Asker(self.world, self.lease, self.patience)
+        if isinstance(plan.sync.config, EventConfig) and plan.sync.config.on_unknown == "ask":
+            route = replace(route, ask=lambda settled: asker.about(plan.sync, settled))
         with closing(client):
             parcels = (Parcel("log", events=self.spool.read(batch.record, list[Event])) for batch in plan.batches)
-            return deliver(parcels, self._route(plan, _EVENT_WAVE, send, manner), journal)
+            ending = deliver(parcels, route, journal)
+        journal.warning = " ".join(one.removeprefix(f"{plan.sync.name}: ") for one in asker.warnings) or None
+        return ending
 
     def _skipped(self, journal: Journal, record: int) -> Settled:
         skipped = self.spool.read(record, list[tuple[str, str]])

@@ -7,10 +7,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from sync.core.delivery import Patience
-from sync.core.plan import Plan
+from sync.core.plan import Plan, ask_note
 from sync.core.terms import Term
 from sync.edges.spool import Spool
 from sync.run.apply import Applier, Observer, SyncResult
+from sync.run.ask import Asker
 from sync.run.consoles import Consoles
 from sync.run.lease import Lease
 from sync.run.prepare import Request, Selection, make_plan, refuse, refuse_all, select
@@ -45,7 +46,9 @@ def plan(world: World, request: Request, patience: Patience) -> Plan:
     selection = select(world, request, needs_keys=False)
     with ExitStack() as stack:
         spool = stack.enter_context(closing(Spool()))
-        return make_plan(world, request, selection, spool, Consoles(world, patience, stack))
+        made = make_plan(world, request, selection, spool, Consoles(world, patience, stack))
+    notes = [note for one in made.syncs if (note := ask_note(one))]
+    return replace(made, notes=(*made.notes, *notes))
 
 
 def run(world: World, request: Request, manner: Manner) -> RunReport:
@@ -83,9 +86,12 @@ def _select_again(world: World, request: Request, before: Selection, lease: Leas
 
 def _run(world: World, request: Request, manner: Manner, selection: Selection, lease: Lease) -> RunReport:
     with ExitStack() as stack:
+        asker = Asker(world, lease, manner.patience)
+        asker.settle_earlier(selection.syncs)
         spool = stack.enter_context(closing(Spool()))
         consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         made = make_plan(world, request, selection, spool, consoles)
+        made = replace(made, notes=(*asker.notes, *made.notes), warnings=(*asker.warnings, *made.warnings))
         manner.observer.planned(made)
         found = _without_refused(made, request)
         lease.refuse(found.refusals)

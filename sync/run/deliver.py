@@ -63,7 +63,8 @@ class Route:
     """How parcels travel: what sends one, how many go side by side, and how long those in doubt are sent again.
 
     ``patience`` is None where what is in doubt must not go again; ``should_stop`` is asked between waves;
-    ``progress`` is told the keys that were accepted.
+    ``progress`` is told the keys that were accepted. ``ask`` finds out what became of requests in doubt that the
+    ledgers have, as far as that can be; None where nobody is asked.
     """
 
     send: Callable[[Parcel], Outcome]
@@ -71,6 +72,7 @@ class Route:
     patience: Patience | None
     should_stop: Callable[[], bool]
     progress: Callable[[int], None]
+    ask: Callable[[Sequence[Settled]], Sequence[Settled]] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class _Delivery:
 
     def run(self, parcels: Iterator[Parcel], pool: ThreadPoolExecutor) -> Ending | None:
         """Sends wave after wave."""
-        settled: list[Settled] = []
+        settled: Sequence[Settled] = []
         refused: list[Settled] = []
         ending: Ending | None = None
         while ending is None and not self.route.should_stop():
@@ -118,11 +120,12 @@ class _Delivery:
                 break
             batches = [parcel.batch(self.journal) for parcel in wave]
             self.journal.record(settled, batches, refused)
-            settled = list(zip(batches, pool.map(self.route.send, wave), strict=True))
-            ending = self._settle(wave, settled)
-            refused = self._at_fault() if _was_any_taken(settled) else []
+            answered = list(zip(batches, pool.map(self.route.send, wave), strict=True))
+            outcomes, settled = self._asked(answered)
+            ending = self._settle(wave, outcomes)
+            refused = self._at_fault() if _was_any_taken(outcomes) else []
         self._count_doubts()
-        if settled:
+        if settled or refused:
             self.journal.record(settled, [], refused)
         return ending
 
@@ -132,6 +135,14 @@ class _Delivery:
         new = list(itertools.islice(parcels, 1 if size > 1 else 0))
         again = [self.waiting.popleft() for _ in range(min(size - len(new), len(self.waiting)))]
         return again + new + list(itertools.islice(parcels, size - len(again) - len(new)))
+
+    def _asked(self, answered: Sequence[Settled]) -> tuple[Sequence[Settled], Sequence[Settled]]:
+        """The outcomes with what is known of those in doubt, and those of them that have to be written down yet."""
+        if self.route.ask is None or all(outcome.state is not State.UNKNOWN for _, outcome in answered):
+            return answered, answered
+        self.journal.record(answered, [])
+        outcomes = self.route.ask(answered)
+        return outcomes, [one for one, before in zip(outcomes, answered, strict=True) if one is not before]
 
     def _settle(self, wave: Sequence[Parcel], settled: Sequence[Settled]) -> Ending | None:
         """Counts what became of a wave, and returns what ends the sync with it."""

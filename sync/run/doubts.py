@@ -17,7 +17,7 @@ def doubts(world: World, source: Source, relation: str, session: Session) -> Dou
     config = source.sync.config
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     unsettled = unsettled_events(world, source.lineage, session)
-    if not unsettled or config.on_unknown == "hold":
+    if not unsettled or config.unknown_then == "hold":
         return Doubts(unsettled, unsettled)
     key = sql.text_form(resolve(config, source.columns).unique_key)
     left = session.value(

@@ -155,7 +155,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         _traits(config, source),
         _keys_from(source, config),
         idle_history(past) if is_idle else read_history(world, source, relation, past, session),
-        config.on_unknown == "resend",
+        config.unknown_then == "resend",
         int(session.value(f"select count(*) from {relation}") or 0),
         batches,
         intake.skips.count,
@@ -218,7 +218,7 @@ def _rows(world: World, source: Source, relation: str, session: Session, spool: 
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     columns = event_sql.resolve(config, source.columns)
     relations = (world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG])
-    ledgers = EventLedgers(*relations, source.lineage.condition, config.on_unknown)
+    ledgers = EventLedgers(*relations, source.lineage.condition, config.unknown_then)
     for part in parts(int(session.value(lines_query(relation, ledgers)))):
         events = EventSource(config, columns, relation, part)
         for name, query in temporary_tables(events, ledgers).items():

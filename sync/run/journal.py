@@ -52,7 +52,10 @@ class Sequences:
 
 @dataclass
 class Journal:
-    """The ledgers' side of one run of one sync. ``remark`` is what to say of a run in which nothing went wrong."""
+    """The ledgers' side of one run of one sync.
+
+    ``remark`` is what to say of a run in which nothing went wrong, ``warning`` what to say of it in any case.
+    """
 
     world: World
     lease: Lease
@@ -60,6 +63,7 @@ class Journal:
     sequences: Sequences
     tally: Tally = field(default_factory=Tally)
     remark: str | None = None
+    warning: str | None = None
 
     @property
     def run(self) -> RunIdentity:

@@ -186,6 +186,10 @@ class Lease:
         Raises ``StoppedError`` where a signal has asked to stop, ``OvertakenError`` as ``keep``.
         """
         self._stop_where_asked()
+        self.renew()
+
+    def renew(self) -> None:
+        """As ``heartbeat``, also where a signal has asked to stop: what was sent is still to be written down."""
         if self._seconds_left() < self.term.renewed_below:
             with self.world.warehouse.writing() as session:
                 self.keep(session)

@@ -11,7 +11,7 @@ from sync.core.gate import age_problem, built, gate_problem
 from sync.core.guards import overlap_refusal
 from sync.core.ledger import naive_utc
 from sync.core.plan import BuiltWhen, EventPlan, Plan, Refusal, SegmentFacts
-from sync.edges.settings import key_faults
+from sync.edges.settings import ask_faults, key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, RefusedError, UnreadableError, WarehouseError
@@ -93,6 +93,7 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
         *pattern_faults(events, request.allow_new_keys, "--allow-new-keys", "event sync"),
         *pattern_faults(events, request.allow_events, "--allow-events", "event sync"),
         *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
+        *(ask_faults(syncs, everything, world.environment) if needs_keys else ()),
     ]
     return Configured(syncs, everything, tuple(found))
 

@@ -97,9 +97,8 @@ def _delete(
     counts[ledger.REJECT_LOG] += session.delete(
         world.ledgers[ledger.REJECT_LOG], "logged_at < $before and reason <> 'refused_by_statsig'", {"before": before}
     )
-    counts[ledger.DRIFT_LOG] += session.delete(
-        world.ledgers[ledger.DRIFT_LOG], "logged_at < $before", {"before": before}
-    )
+    for name in (ledger.DRIFT_LOG, ledger.ARRIVAL_LOG):
+        counts[name] += session.delete(world.ledgers[name], "logged_at < $before", {"before": before})
     counts[ledger.RUN_LOG] += session.delete(world.ledgers[ledger.RUN_LOG], _old_runs(world), {"before": before})
     return counts
 

@@ -1,4 +1,4 @@
-"""``verify``: compares the lists in Statsig with what the ledgers say, and makes them right on demand."""
+"""``verify``: compares Statsig with the ledgers, makes lists right on demand, and proves that events have arrived."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
-from sync.errors import ConfigError, DeliveryError, Fault, OvertakenError, StatsigSyncError, UnreadableError
+from sync.errors import ConfigError, DeliveryError, OvertakenError, StatsigSyncError, UnreadableError
 from sync.run.apply import Applier, SyncResult
+from sync.run.arrival import Arrival, ask, lines, read_sent, without_console_key
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import (
@@ -31,18 +32,26 @@ from sync.run.lease import Lease, own_message
 from sync.run.lineages import lineages
 from sync.run.lists import find_orphans, members_by_list
 from sync.run.members import read_members
-from sync.run.world import World, all_syncs, choose, named, of_mode, pattern_faults
+from sync.run.world import World, all_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
+
+# Events of each sync that are looked for where nothing else is said.
+SAMPLE = 20
 
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """What the command line asks of ``verify``; ``allow_removals`` holds patterns of exposures' names."""
+    """What the command line asks of ``verify``; ``sample`` is how many events of each sync to look for.
+
+    ``names`` and ``select`` hold patterns of exposures' names, and so does ``allow_removals``.
+    """
 
     select: Sequence[str] = ()
     counts_only: bool = False
     repair: bool = False
     allow_removals: Sequence[str] = ()
+    names: Sequence[str] = ()
+    sample: int = SAMPLE
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,11 @@ class Verified:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found: the segments that were compared, and what kept others from it.
+    """What ``verify`` found: the segments that were compared, the events that it asked about, and what it could not do.
 
-    ``notes`` tell of segments that no run has made yet; ``errors`` of those that could not be compared;
-    ``refusals`` of repairs that a guard refuses; ``warnings`` of what someone did to a segment that is right all the
-    same, and of ``orphans``, the lists that no sync of the project writes any more.
+    ``notes`` tell of segments that no run has made yet, and of what cannot be known of events; ``errors`` of segments
+    that could not be compared; ``refusals`` of repairs that a guard refuses; ``warnings`` of what someone did to a
+    segment that is right all the same, and of ``orphans``, the lists that no sync of the project writes any more.
     """
 
     segments: tuple[Verified, ...]
@@ -87,6 +96,12 @@ class Verification:
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
     orphans: tuple[KnownList, ...] = ()
+    arrivals: tuple[Arrival, ...] = ()
+
+    @property
+    def missing_events(self) -> int:
+        """Events that Statsig accepted and that surely did not arrive."""
+        return sum(one.missing for one in self.arrivals)
 
     @property
     def unrepaired(self) -> tuple[Verified, ...]:
@@ -173,36 +188,58 @@ class _Comparison:
 
 
 def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification:
-    """Compares each selected segment; the drift is in the drift ledger when this returns.
+    """Compares each selected segment, and asks about the events of each selected event sync.
 
-    What is wrong with a segment, or refused, stands in what it returns. Raises ``ConfigError`` where nothing
-    can be compared, as with a key that Statsig refuses, and ``RefusedError`` where another run holds a sync.
+    What was found is in the drift ledger and the arrival ledger when this returns. What is wrong with a segment, or
+    refused, stands in what it returns. Raises ``ConfigError`` where nothing can be compared, as with a key that Statsig
+    refuses, and ``RefusedError`` where another run holds a sync.
     """
     everything = all_syncs(world.graph)
-    syncs = _segment_syncs(everything, request)
+    chosen = _chosen(everything, request)
+    segments = tuple(sync for sync in chosen if isinstance(sync.config, SegmentConfig))
+    events, unasked = without_console_key([sync for sync in chosen if sync not in segments], everything, world)
     allowed = named(everything, request.allow_removals, "--allow-removals")
-    if faults := key_faults(syncs, world.environment, everything):
+    if faults := key_faults(segments, world.environment, everything):
         raise ConfigError(faults)
+    if not segments and not events:
+        return Verification((), notes=unasked)
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     with ExitStack() as stack:
-        stack.enter_context(lease.held(syncs, ("finished", "verify")))
+        stack.enter_context(lease.held((*segments, *events), ("finished", "verify")))
         consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
         found = _Comparison(consoles, world.clock, request.counts_only)
         orphans = _orphans(world, everything)
-        found.compare(_gather(world, syncs, found))
+        found.compare(_gather(world, segments, found))
         _log(world, lease, found)
+        arrivals = _arrivals(world, events, 0 if request.counts_only else request.sample, (lease, consoles))
         plans = _repairs(found.compared, allowed) if request.repair else []
         refusals = guards.removal_refusals(plans, allowed)
         results = _apply(applier, plans, refusals, manner)
     return Verification(
         tuple(_verified(one, results.get(one.facts.sync.name)) for one in found.compared),
-        tuple(found.notes),
+        (*found.notes, *unasked, *(note for one in arrivals for note in one.notes)),
         tuple(dict.fromkeys(str(problem) for _, problem in found.problems)),
         tuple(refusals),
         (*found.warnings, *map(orphan_warning, orphans)),
         orphans,
+        arrivals,
     )
+
+
+def _arrivals(world: World, syncs: Sequence[Sync], sample: int, run: tuple[Lease, Consoles]) -> tuple[Arrival, ...]:
+    """What Statsig says of the events of these syncs; it is in the ledger when this returns."""
+    if not syncs:
+        return ()
+    lease, consoles = run
+    with world.warehouse.reading() as session:
+        sent = [read_sent(world, sync, sample, session) for sync in syncs]
+    found = [ask(world, one, consoles) for one in sent]
+    now = world.clock.now()
+    rows = [line for one, its in zip(sent, found, strict=True) for line in lines(lease.identity(one.sync), its, now)]
+    with world.warehouse.writing() as session:
+        session.append(world.ledgers[ledger.ARRIVAL_LOG], ledger.frame(ledger.ARRIVAL_LOG, rows))
+    return tuple(found)
 
 
 def _orphans(world: World, syncs: Sequence[Sync]) -> tuple[KnownList, ...]:
@@ -210,18 +247,16 @@ def _orphans(world: World, syncs: Sequence[Sync]) -> tuple[KnownList, ...]:
         return find_orphans(world, syncs, members_by_list(world, session), session)
 
 
-def _segment_syncs(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, ...]:
-    mirrors = of_mode([sync.name for sync in everything], everything, "mirror")
-    if faults := tuple(pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror")):
+def _chosen(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, ...]:
+    names = [sync.name for sync in everything]
+    faults = (
+        *pattern_faults(of_mode(names, everything, "mirror"), request.allow_removals, "--allow-removals", "mirror"),
+        *pattern_faults(names, request.names, "NAME"),
+        *pattern_faults(names, request.select, "--select"),
+    )
+    if faults:
         raise ConfigError(faults)
-    chosen = choose(everything, request.select, "--select")
-    segments = tuple(sync for sync in chosen if isinstance(sync.config, SegmentConfig))
-    if not segments and not request.select:
-        message = "no sync of the project fills a segment, so there is no list to compare; events cannot be read back."
-        raise ConfigError([Fault("", "", "", message)])
-    if not segments:
-        raise ConfigError([Fault("", "", "--select", "names no segment sync; events cannot be read back.")])
-    return segments
+    return matching(everything, (*request.names, *request.select))
 
 
 def _gather(world: World, syncs: Sequence[Sync], found: _Comparison) -> list[SegmentFacts]:

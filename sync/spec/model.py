@@ -137,7 +137,13 @@ class EventConfig(_ProjectConfig):
     backfill: Annotated[str | None, BeforeValidator(_text_of_date)] = None
     guard: EventGuard = EventGuard()
     renamed_from: Formers = ()
-    on_unknown: Literal["resend", "hold"] = "resend"
+    on_unknown: Literal["resend", "hold", "ask"] = "resend"
+    ask_then: Literal["resend", "hold"] = "resend"
+
+    @property
+    def unknown_then(self) -> Literal["resend", "hold"]:
+        """What becomes of an event in doubt that Statsig is not asked about, or that it does not know."""
+        return self.ask_then if self.on_unknown == "ask" else self.on_unknown
 
     @property
     def backfill_from(self) -> dt.date | None:

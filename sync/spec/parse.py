@@ -189,7 +189,7 @@ def _written(value: Any) -> str:
 # What stands in for a required key that is missing or wrong while the others are checked.
 _STAND_INS = {"segment": {"segment_id": "segment", "mode": "mirror"}, "events": {"unique_key": "key"}}
 # Rules that read another key than the one that they find fault with.
-_ALSO_READ = {"custom_id": {"id_type"}, "on_first_run": {"mode"}, "guard": {"mode"}}
+_ALSO_READ = {"custom_id": {"id_type"}, "on_first_run": {"mode"}, "guard": {"mode"}, "ask_then": {"on_unknown"}}
 
 
 def _without(meta: dict[Any, Any], places: Iterable[tuple[int | str, ...]]) -> dict[Any, Any]:
@@ -427,6 +427,8 @@ def _event_faults(config: EventConfig, at: _Place) -> Iterator[Fault]:
             yield at.fault("event_name", f"{problem}. Write another name.")
         if "event_name" in config.columns:
             yield at.fault("columns.event_name", "is set, and so is event_name; keep the one that names the events.")
+    if "ask_then" in config.model_fields_set and config.on_unknown != "ask":
+        yield at.fault("ask_then", f"goes with on_unknown: ask, and that is {config.on_unknown}; take one of them out.")
     yield from _backfill_faults(config, at)
 
 

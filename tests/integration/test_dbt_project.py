@@ -48,6 +48,10 @@ LEDGERS = {
     "statsig_drift_log": """
         run_id varchar not null, sync_name varchar not null, logged_at timestamp not null, project varchar not null,
         segment_id varchar not null, id varchar not null, drift varchar not null""",
+    "statsig_arrival_log": """
+        run_id varchar not null, sync_name varchar not null, logged_at timestamp not null, project varchar not null,
+        event_name varchar, kind varchar not null, key varchar, day date, expected bigint, counted bigint,
+        verdict varchar not null""",
     "statsig_build_log": """
         invocation_id varchar not null, record varchar not null, logged_at timestamp not null,
         project_name varchar not null, profile_name varchar not null, target_name varchar not null,
@@ -61,10 +65,11 @@ FILLED_BY_DBT = "statsig_build_log"
 VIEWS = {
     "statsig_batches": """batch_id run_id sync_name project destination operation state sequence keys body_bytes
         attempts http_status elapsed_ms message claimed_at settled_at""",
-    "statsig_deliveries": """sync_name project destination operation key row_hash state batch_id run_id sequence
-        claimed_at settled_at""",
+    "statsig_deliveries": """sync_name project destination operation key row_hash event_name event_time state
+        batch_id run_id sequence claimed_at settled_at""",
     "statsig_membership": "project segment_id id status doubt",
     "statsig_members": "project segment_id id status",
+    "statsig_event_hours": "sync_name project event_name first_hour hour events last_settled_at",
     "statsig_unsettled": "sync_name project destination operation key batch_id run_id claimed_at message",
     "statsig_invocations": """project_name profile_name target_name invocation_id command dbt_version package_version
         logged_at syncs graph ledgers known_syncs""",

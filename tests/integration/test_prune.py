@@ -219,3 +219,13 @@ def test_pruning_leaves_what_the_gate_says(project: Project, arrived: StandIn) -
     assert project.rows("select * from statsig_node_runs order by unique_id") == runs
     project.run()
     assert arrived.users() == ["ann"]
+
+
+def test_old_lines_about_arrival_are_deleted_and_young_ones_stay(project: Project) -> None:
+    project.execute(
+        "insert into statsig_arrival_log (run_id, sync_name, logged_at, project, kind, key, verdict) select 'run', 's',"
+        " now()::timestamp - to_days(days::integer), 'sandbox', 'key', days, 'found' from unnest([400, 1]) as t(days)"
+    )
+    orders(project, 1)
+    assert prune(project, "--older-than", "180d")["deleted"]["statsig_arrival_log"] == 1
+    assert project.rows("select key from statsig_arrival_log") == [("1",)]

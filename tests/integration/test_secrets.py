@@ -22,7 +22,17 @@ WRONG_CONSOLE_KEY = "console-Wr0ngPk2jNbV9xCzA7sDfG4hJl5QwErT"
 KEYS = (SERVER_SECRET, CONSOLE_KEY, WRONG_CONSOLE_KEY)
 # A part of a key would be too much as well.
 TRACES = tuple(key.split("-")[1][:8] for key in KEYS)
-LEDGERS = ("run_log", "batch_log", "changelog", "reject_log", "drift_log", "deliveries", "unsettled", "sync_runs")
+LEDGERS = (
+    "run_log",
+    "batch_log",
+    "changelog",
+    "reject_log",
+    "drift_log",
+    "arrival_log",
+    "deliveries",
+    "unsettled",
+    "sync_runs",
+)
 
 
 @pytest.fixture

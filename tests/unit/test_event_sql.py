@@ -660,7 +660,7 @@ class Ledgers:
         for table, rows in (("deliveries", self.deliveries), ("reject_log", self.rejects)):
             for row in rows:
                 self.connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", list(row))
-        ledgers = event_reading.EventLedgers("deliveries", "reject_log", OWN, config.on_unknown)
+        ledgers = event_reading.EventLedgers("deliveries", "reject_log", OWN, config.unknown_then)
         resolved = event_sql.resolve(config, columns)
         found: list[Row] = []
         for number in range(self.parts):

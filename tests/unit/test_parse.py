@@ -110,6 +110,8 @@ VALID = [
     )),
     (EVENTS, "on_unknown", "resend", "resend"),
     (EVENTS, "on_unknown", "hold", "hold"),
+    (EVENTS, "on_unknown", "ask", "ask"),
+    *(({**EVENTS, "on_unknown": "ask"}, "ask_then", choice, choice) for choice in ("resend", "hold")),
     (EVENTS, "api_key_env", "_KEY_2", "_KEY_2"),
 ]  # fmt: skip
 
@@ -214,7 +216,10 @@ WRONG = [
     (EVENTS, {"renamed_from": {"exposre": "old"}}, "renamed_from.0.exposre", ["Did you mean 'exposure'?"]),
     (EVENTS, {"renamed_from": ["old", None]}, "renamed_from.1", ["the former name"]),
     (EVENTS, {"renamed_from": {"api_key_env": "secret-abc123"}}, "renamed_from", ["never the key"]),
-    (EVENTS, {"on_unknown": "retry"}, "on_unknown", ["resend or hold"]),
+    (EVENTS, {"on_unknown": "retry"}, "on_unknown", ["resend, hold or ask"]),
+    (EVENTS, {"on_unknown": "ask", "ask_then": "drop"}, "ask_then", ["resend or hold"]),
+    (EVENTS, {"ask_then": "hold"}, "ask_then", ["goes with on_unknown: ask", "resend"]),
+    (EVENTS, {"on_unknown": "hold", "ask_then": "resend"}, "ask_then", ["goes with on_unknown: ask", "hold"]),
     (EVENTS, {"api_key_env": "secret-abc123"}, "api_key_env", ["the name of an environment variable"]),
     (EVENTS, {"api_key_env": "MY KEY"}, "api_key_env", ["the name of an environment variable"]),
     (EVENTS, {"api_key_env": ["A"]}, "api_key_env", ["a list"]),

@@ -1,0 +1,61 @@
+"""Looks for single events in Statsig's logs, by their unique key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sync.core.arrival import Sought, is_askable
+from sync.core.event_sql import resolve
+from sync.core.log_query import event_query
+from sync.edges.warehouse import Session
+from sync.errors import ConfigError, WarehouseError
+from sync.run.world import World
+from sync.spec.model import EventConfig, Sync
+
+if TYPE_CHECKING:
+    from sync.core.delivery import Outcome
+    from sync.edges.statsig import ConsoleClient
+
+
+def key_metadata(world: World, sync: Sync, session: Session) -> str | None:
+    """The metadata key under which the events of a sync carry their unique key.
+
+    None where they do not, because its column is mapped to another field or excluded, or where it cannot be asked for.
+    """
+    if not isinstance(sync.config, EventConfig):
+        return None
+    try:
+        found = resolve(sync.config, session.columns(world.relation(sync)) or ())
+    except (ConfigError, WarehouseError, LookupError):
+        # What is wrong with the model is told by what needs its rows.
+        return None
+    name = found.unique_key.name
+    return name if is_askable(name) and name in {column.name for column in found.metadata} else None
+
+
+@dataclass
+class Sightings:
+    """Asks the logs of one Statsig project. ``problem`` says why they cannot be asked, from the first time on."""
+
+    client: ConsoleClient
+    key_metadata: str
+    problem: str | None = None
+
+    def is_there(self, event: Sought) -> bool | None:
+        """Whether an event is in the logs; None where they cannot be asked. One that is not there proves nothing."""
+        if self.problem is not None:
+            return None
+        query = event_query(event.event_name, (self.key_metadata, event.key))
+        page, outcome = self.client.logs(query, (), event.start_ms, event.end_ms, 1)
+        if page is None:
+            self.problem = why(outcome)
+            return None
+        return bool(page.rows)
+
+
+def why(outcome: Outcome) -> str:
+    """Why there is no answer to go by, as a sentence."""
+    said = (outcome.message or "the answer cannot be read").rstrip(".")
+    has_status = outcome.http_status is not None and not said.startswith("HTTP")
+    return f"HTTP {outcome.http_status}: {said}." if has_status else f"{said}."
