@@ -101,9 +101,9 @@ class World:
         node = self.graph.nodes.get(sync.model)
         if node is None or node.relation is None:
             is_ephemeral = node is not None and node.materialized == "ephemeral"
-            what = "an ephemeral model, which has" if is_ephemeral else "a node that has"
+            what = "an ephemeral model, " if is_ephemeral else ""
             message = (
-                f"is {sync.model}, {what} no relation in the warehouse; a sync needs a table or a view. Write "
+                f"is {sync.model}, {what}which has no relation in the warehouse; a sync needs a table or a view. Write "
                 "materialized: table in the model's config, and run dbt build."
             )
             raise ConfigError([Fault(sync.file, f"exposure {sync.name}", "depends_on", message)])
