@@ -233,6 +233,48 @@ def test_a_target_is_found_although_the_usual_one_cannot_be(project: Project, ar
     assert arrived.users() == ["visits"]
 
 
+# The last command of dbt in the project at hand.
+
+
+def last_command(project: Project, invocation_id: str, which: str, **arguments: Any) -> None:
+    """dbt has left the results of this command, which has just ended, in the target folder."""
+    results = project.artifact("run_results")
+    ended = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=1)
+    results["metadata"] |= {"invocation_id": invocation_id, "generated_at": ended.isoformat()}
+    results["args"] |= {"which": which, **arguments}
+    project.write_artifact("run_results", results)
+
+
+@pytest.mark.parametrize(
+    ("which", "arguments", "said"),
+    [
+        ("build", {"target": "prod"}, ("dbt build, was with profile", "target 'prod'", "target 'dev'", "--target")),
+        ("retry", {"profile": "ci"}, ("dbt retry, was with profile 'ci'", f"profile '{PACKAGE}'")),
+        ("test", {}, ("dbt test, is not in the build log", "hooks of the dbt package statsig_sync did not run")),
+        ("clone", {}, ("dbt clone, has put what another target holds", "Run dbt build")),
+    ],
+)
+def test_a_command_that_changed_or_tested_data_and_that_this_build_log_does_not_have_is_refused(
+    project: Project, arrived: StandIn, which: str, arguments: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    visits(project, "visits")
+    last_command(project, "elsewhere", which, **arguments)
+    message = refused(project)
+    assert all(part in message for part in said), message
+    assert arrived.requests() == []
+    assert command_here(project, "plan", "--gate", "off").returncode == 0
+    # As soon as the log has it, it is the proof.
+    project.log_invocation(invocation_id="elsewhere")
+    assert command_here(project, "plan").returncode == 0
+
+
+@pytest.mark.parametrize("which", ["compile", "list", "generate", "freshness", "parse", "show"])
+def test_a_command_that_changes_no_data_needs_not_be_in_the_build_log(project: Project, which: str) -> None:
+    visits(project, "visits")
+    last_command(project, "elsewhere", which, target="prod")
+    assert command_here(project, "plan").returncode == 0
+
+
 # Whose build log it is.
 
 
