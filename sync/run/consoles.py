@@ -125,7 +125,7 @@ def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> Lo
         return LookedUp(key_fault(sync, preflight.key_refused(outcome.http_status)), False, "", is_key_fault=True)
     if outcome.http_status == 404:
         fault = None if config.create_if_missing else segment_fault(sync, preflight.missing_problem(config))
-        return LookedUp(fault, True, f"segment {config.segment_id} is not there yet; the first run creates it")
+        return LookedUp(fault, True, f"segment {config.segment_id} is not there; run creates it")
     endpoint = consoles.endpoint(sync)
     reason = preflight.explain(outcome, endpoint.key_variable, endpoint.url)
     raise DeliveryError(

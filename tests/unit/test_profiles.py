@@ -438,7 +438,8 @@ def artifacts_of(tmp_path: Path, text: str, environment: dict[str, str] | None =
 
 def test_a_project_names_its_profile_and_has_its_artifacts_below_target(tmp_path: Path) -> None:
     text = "name: my_shop\nprofile: shop"
-    assert project_of(tmp_path, text) == Project(tmp_path, "my_shop", "shop")
+    project = project_of(tmp_path, text)
+    assert (project.folder, project.name, project.profile) == (tmp_path, "my_shop", "shop")
     assert artifacts_of(tmp_path, text) == tmp_path / "target"
 
 
@@ -493,7 +494,9 @@ def test_the_project_is_the_named_one_or_the_next_from_the_current_folder_upward
 
     outer, other, third = (tmp_path / name for name in ("outer", "other", "third"))
     assert folder() == outer
-    assert find_project(None, {}, outer / "inner") == Project(outer / "inner", "inner", None)
+    inner = find_project(None, {}, outer / "inner")
+    assert inner is not None
+    assert (inner.folder, inner.name, inner.profile) == (outer / "inner", "inner", None)
     assert folder(DBT_PROJECT_DIR=str(other)) == other
     assert folder(DBT_PROJECT_DIR=str(other), DBT_ENGINE_PROJECT_DIR=str(third)) == third
     assert folder(DBT_PROJECT_DIR="") == outer
