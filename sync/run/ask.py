@@ -70,8 +70,8 @@ class Asker:
         for sync in left:
             doubtful = self._doubtful(sync)
             found = self._arrived(sync, doubtful, None, self.lease.heartbeat)
-            self.lease.heartbeat()
             self._settle(sync, [one for one in doubtful if one.batch.batch_id in found])
+            self.lease.heartbeat()
 
     def about(self, sync: Sync, settled: Sequence[Settled]) -> list[Settled]:
         """The outcomes of requests that this run has just sent; those in doubt of which an event is found are accepted.
