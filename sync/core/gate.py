@@ -50,19 +50,21 @@ def gate_problem(sync_name: str, model: str, graph: Graph, proof: Proof) -> str 
     problems = sorted(_Gate(model, graph, proof).problems(), key=lambda problem: problem.kind)
     if not problems:
         return None
-    causes = [problem.text for problem in problems if problem.kind is not _Kind.SKIPPED]
-    skipped = [problem.text for problem in problems if problem.kind is _Kind.SKIPPED]
+    causes = [problem for problem in problems if problem.kind is not _Kind.SKIPPED]
+    skipped = [problem for problem in problems if problem.kind is _Kind.SKIPPED]
     return f"{_told(causes, skipped)}. Then run: dbt build --select +exposure:{sync_name}"
 
 
-def _told(causes: Sequence[str], skipped: Sequence[str]) -> str:
+def _told(causes: Sequence[_Problem], skipped: Sequence[_Problem]) -> str:
     if not causes:
         more = f", as {len(skipped) - 1} more were" if len(skipped) > 1 else ""
-        return f"{skipped[0]}{more}, because something before it failed or dbt was stopped"
-    rest = len(causes) - _SHOWN
-    more = f"; and {rest} more like these" if rest > 0 else ""
+        return f"{skipped[0].text}{more}, because something before it failed or dbt was stopped"
+    # What has not run yet needs one example; each failure may need a fix of its own.
+    shown = causes[: _SHOWN if causes[0].kind is _Kind.FAILED else 1]
+    rest = len(causes) - len(shown)
+    more = f"; and {rest} more like {'these' if len(shown) > 1 else 'this'}" if rest > 0 else ""
     after = f"; and {len(skipped)} more that were skipped because of it" if skipped else ""
-    return "; ".join(causes[:_SHOWN]) + more + after
+    return "; ".join(problem.text for problem in shown) + more + after
 
 
 @dataclass(frozen=True)

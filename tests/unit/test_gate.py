@@ -180,6 +180,11 @@ def test_the_first_three_causes_are_named_and_the_others_counted() -> None:
     )
 
 
+def test_tests_that_have_not_run_are_named_by_one_of_them() -> None:
+    tests = [Node(f"test.shop.t{n}", "test", f"t{n}", (MODEL,), attached_to=MODEL) for n in range(5)]
+    assert problem(graph=with_nodes(*tests)) == f"test t0 on audience has not run; and 4 more like this{ADVICE}"
+
+
 @given(statuses=st.fixed_dictionaries({one: st.sampled_from(["success", "pass", "fail", "skipped"]) for one in good()}))
 def test_a_sync_runs_only_where_everything_that_counts_has_succeeded(statuses: Mapping[str, str]) -> None:
     runs = {unique_id: replace(run, status=statuses[unique_id]) for unique_id, run in good().items()}
