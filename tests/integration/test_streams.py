@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from sync.cli import printing
-from sync.core.plan import EventBatch, EventPlan, KeySource
 from sync.run.apply import SyncResult
-from sync.spec.model import EventConfig, Sync
+from tests.event_plans import event_plan
 from tests.integration.harness import Project
 from tests.integration.stand_in import StandIn
 
@@ -150,13 +149,11 @@ def test_a_run_goes_on_where_nothing_can_be_told_at_all(visits: Project, arrived
 
 
 def test_a_progress_bar_goes_on_where_its_terminal_has_gone() -> None:
-    config = EventConfig.model_validate({"object": "events", "unique_key": "id", "event_name": "visit"})
-    sync = Sync("visits", "e.yml", "model.shop.visits", config)
-    plan = EventPlan(sync, "sandbox", KeySource("m", "id"), None, True, 3, (EventBatch(0, 3, 9),), 0, (), (), {}, (), 0)
+    plan = event_plan(3)
     terminal, end = pty.openpty()
     with os.fdopen(end, "w") as stream:
         observer = printing.observer(stream, quiet=False)
         os.close(terminal)
         observer.started(plan)
         observer.accepted(plan, 3)
-        observer.ended(SyncResult("visits", "finished", 3, 3, 0, 0, 0, 1, 0, None))
+        observer.ended(SyncResult("orders", "finished", 3, 3, 0, 0, 0, 1, 0, None))

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from sync.core.event_guards import event_notes, event_refusals, with_allowed_events
 from sync.core.history import Arrived, EventHistory, FirstRun, KeySource, LastSent, OtherLedgers, Sibling
-from sync.core.lineage import Identity, Lineage
+from sync.core.lineage import Identity
 from sync.core.log_query import event_query
-from sync.core.plan import EventBatch, EventPlan, EventTimes, EventTraits
-from sync.spec.model import EventConfig, Sync
-
-KEYS = KeySource("model.shop.orders", "id, whole number")
-HISTORY = EventHistory(keys_were_from=KEYS)
-
-
-def plan(events: int, history: EventHistory = HISTORY, has_time: bool = True, **more: Any) -> EventPlan:
-    """The plan of a sync with so many events to send; what is not a key of the configuration is one of the plan."""
-    named = {key: more.pop(key) for key in list(more) if key in EventConfig.model_fields}
-    config = EventConfig.model_validate({"object": "events", "unique_key": "id", "backfill": "all", **named})
-    return EventPlan(
-        sync=Sync("orders", "models/_exposures.yml", "model.shop.orders", config),
-        config=config,
-        lineage=Lineage(Identity("statsig", "orders")),
-        traits=EventTraits("order", ("id",), has_time, "id"),
-        keys_from=KEYS,
-        history=history,
-        may_resend=True,
-        rows_read=100,
-        batches=(EventBatch(0, events, 1),) if events else (),
-        skipped=0,
-        skip_records=(),
-        reject_records=(),
-        rejected_rows={},
-        samples=(),
-        last_sequence=0,
-        **more,
-    )
+from sync.core.plan import EventPlan, EventTimes
+from tests.event_plans import KEYS
+from tests.event_plans import event_plan as plan
 
 
 def messages(one: EventPlan, *allowed: str) -> list[str]:
