@@ -138,6 +138,8 @@ def _test(unique_id: str, test: _Test) -> Node:
         resource_type="test",
         name=test.name,
         depends_on=tuple(test.on),
+        # A generic test is written down with the one node that it stands on.
+        attached_to=test.on[0] if test.test is not None and test.on else None,
         test_name=test.test,
         test_column=test.column,
     )

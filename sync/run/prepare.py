@@ -32,7 +32,7 @@ from sync.run.gather_events import gather_events
 from sync.run.lineages import inherited, lineages
 from sync.run.lists import find_orphans, members_by_list, members_by_project
 from sync.run.lookups import look_up_segments
-from sync.run.world import World, find_syncs, matching, named, of_mode, pattern_faults
+from sync.run.world import NO_SYNC, World, find_syncs, matching, named, of_mode, pattern_faults
 from sync.run.written import unbuilt_warnings
 from sync.spec.durations import duration
 from sync.spec.model import SegmentConfig, Sync
@@ -80,7 +80,12 @@ class Configured:
 
 
 def configured(world: World, request: Request, needs_keys: bool) -> Configured:
-    """What the configuration, the request and, where they are needed, the keys come to."""
+    """What the configuration, the request and, where they are needed, the keys come to.
+
+    Raises ``ConfigError`` where the project has no sync to find anything wrong with.
+    """
+    if not world.graph.exposures:
+        raise ConfigError([NO_SYNC])
     everything, faults = find_syncs(world.graph)
     syncs = matching(everything, request.select)
     # An exposure that has faults of its own is named by a pattern all the same.

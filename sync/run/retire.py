@@ -57,8 +57,7 @@ def retire(world: World, wanted: Retirement, manner: Manner) -> Retired:
     like this; ``RefusedError`` for a list that a sync of the project writes, and while a run holds it;
     ``DeliveryError`` where Statsig does not archive it.
     """
-    # The last sync of a project may have gone.
-    syncs, faults = find_syncs(world.graph) if world.graph.exposures else ((), ())
+    syncs, faults = find_syncs(world.graph)
     if faults:
         raise ConfigError(faults)
     with world.warehouse.reading() as session:

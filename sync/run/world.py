@@ -211,25 +211,25 @@ def _materialization_faults(state: DbtState) -> Iterator[Fault]:
             yield Fault("dbt", f"model {name}", "materialized", message)
 
 
+NO_SYNC = Fault(
+    "dbt",
+    "",
+    "",
+    "no exposure has config.meta.statsig, so there is nothing to sync. Write one beside your models (README, 'Write a "
+    "sync'), and run dbt build.",
+)
+
+
 def all_syncs(graph: Graph) -> tuple[Sync, ...]:
-    """The project's syncs, in the order of their names. Raises ``ConfigError`` with every fault."""
+    """The project's syncs, in the order of their names. Raises ``ConfigError`` with every fault, or for no sync."""
     syncs, faults = find_syncs(graph)
-    if faults:
-        raise ConfigError(faults)
+    if faults or not syncs:
+        raise ConfigError(faults or [NO_SYNC])
     return syncs
 
 
 def find_syncs(graph: Graph) -> tuple[tuple[Sync, ...], tuple[Fault, ...]]:
-    """The project's syncs, in the order of their names, and every fault of its exposures.
-
-    Raises ``ConfigError`` where there is no sync to find anything wrong with.
-    """
-    if not graph.exposures:
-        message = (
-            "no exposure has config.meta.statsig, so there is nothing to sync. Write one beside your models (README, "
-            "'Write a sync'), and run dbt build."
-        )
-        raise ConfigError([Fault("manifest.json", "", "", message)])
+    """The project's syncs, in the order of their names, and every fault of its exposures."""
     syncs, faults = parse_syncs(graph.exposures)
     return tuple(sorted(syncs, key=lambda sync: sync.name)), faults
 

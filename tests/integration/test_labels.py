@@ -27,13 +27,19 @@ def labelled(project: Project) -> Project:
 
 
 class Statsig:
-    """The Console API for one new list; ``refused`` are parts of a new segment that it answers with 400."""
+    """The Console API for one new list; ``refused`` are parts of a new segment that it answers with 400.
+
+    ``made`` are the segments that it was asked to make.
+    """
 
     def __init__(self, *refused: str, message: str = "creatorEmail is no member") -> None:
         self.refused, self.message = refused, message
         self.made: list[Any] = []
+        self.is_there = False
 
     def __call__(self, asked: Asked) -> Said:
+        if asked.method == "GET" and self.is_there:
+            return 200, {"message": "ok", "data": {**MADE}}
         if asked.method == "GET":
             return 404, {"status": 404, "message": "Segment not found"}
         if asked.method != "POST":
@@ -41,6 +47,7 @@ class Statsig:
         self.made.append(asked.body)
         if set(self.refused) & set(asked.body):
             return 400, {"status": 400, "message": self.message}
+        self.is_there = True
         return 201, {"message": "made", "data": {**MADE}}
 
 

@@ -312,9 +312,9 @@ def test_a_signal_ends_the_waiting_and_the_reading_before_anything_is_sent(
 def test_a_run_ledger_that_cannot_be_written_ends_the_run_with_the_warehouses_words(
     people: Project, arrived: StandIn
 ) -> None:
-    people.execute("alter table statsig_run_log rename column holder to held_by")
+    people.execute("alter table statsig_run_log alter message set not null")
     finished = command_here(people, "run")
-    assert (finished.returncode, "holder" in finished.stderr) == (1, True)
+    assert (finished.returncode, "NOT NULL constraint failed: statsig_run_log.message" in finished.stderr) == (1, True)
     assert arrived.requests(CHANGE_IDS) == []
 
 

@@ -23,6 +23,8 @@ from range(%d, %d) as t (i)
 _META = {
     "object": "events",
     "unique_key": "order_id",
+    # Every key twice is meant here.
+    "guard": {"max_duplicates_percent": 50},
     "event_name": "order_completed",
     "columns": {
         "user_id": "customer_id",

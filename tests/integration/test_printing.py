@@ -13,7 +13,7 @@ from sync.cli.progress import ProgressObserver
 from sync.run.commands import RunReport, run
 from sync.run.prepare import Request
 from tests.integration.harness import Project
-from tests.integration.in_process import StillClock, command_here, manner_of, world_of
+from tests.integration.in_process import StillClock, command_here, manner_of, run_here, world_of
 from tests.integration.stand_in import CHANGE_IDS, LOG_EVENT, StandIn
 
 
@@ -82,12 +82,16 @@ def test_a_run_that_is_stopped_before_its_syncs_says_how_many_were_not_started(
 ) -> None:
     for name in ("visits", "views"):
         events(project, name)
+    run_here(project)
+    for name in ("visits", "views"):
+        project.table(name, "select unnest([1, 2, 3, 4]) as id, 'ann' as user_id")
+    capsys.readouterr()
     report = stopped_run(project, lambda: True)
     printing.print_report(report)
     assert "stopped: 2 sync(s) not started" in capsys.readouterr().out
     assert printing.exit_code(report, fail_on_rejects=False) == 1
-    assert arrived.requests(LOG_EVENT) == []
-    runs = project.rows("select distinct state, message from statsig_sync_runs")
+    assert len(arrived.events()) == 6
+    runs = project.rows("select distinct state, message from statsig_sync_runs where state <> 'finished'")
     assert runs == [("aborted", "the run was stopped before this sync began")]
 
 

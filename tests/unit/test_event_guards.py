@@ -12,6 +12,7 @@ from sync.core.history import Arrived, EventHistory, FirstRun, KeySource, LastSe
 from sync.core.lineage import Identity
 from sync.core.log_query import event_query
 from sync.core.plan import EventPlan, EventTimes
+from sync.spec.model import EventConfig
 from tests.event_plans import KEYS
 from tests.event_plans import event_plan as plan
 
