@@ -12,10 +12,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from sync.errors import ConfigError, Fault
+from zoneinfo import ZoneInfo
 
 # How many days back requests and days are looked at.
 DAYS = 7
@@ -29,22 +26,13 @@ FOUND, NOT_FOUND, UNKNOWN = "found", "not_found", "unknown"
 FINE, MISSING, TOO_YOUNG = "fine", "missing", "too_young"
 
 _HOUR = dt.timedelta(hours=1)
+_PACIFIC = ZoneInfo("America/Los_Angeles")
 _EPOCH = dt.datetime(1970, 1, 1)
 
 
-@cache
-def pacific() -> ZoneInfo:
-    """The zone of Statsig's days. Raises ``ConfigError`` where this machine has no time zones."""
-    try:
-        return ZoneInfo("America/Los_Angeles")
-    except ZoneInfoNotFoundError:
-        message = "Statsig's days are Pacific time, and this machine knows no time zones. Write: pip install tzdata."
-        raise ConfigError([Fault("", "", "", message)]) from None
-
-
 def pacific_day(moment: dt.datetime) -> dt.date:
-    """The day of a moment, which is UTC without a zone."""
-    return moment.replace(tzinfo=dt.timezone.utc).astimezone(pacific()).date()
+    """The day of Statsig's to which a moment belongs; ``moment`` is UTC without a zone."""
+    return moment.replace(tzinfo=dt.timezone.utc).astimezone(_PACIFIC).date()
 
 
 def first_day(now: dt.datetime) -> dt.date:
@@ -54,7 +42,7 @@ def first_day(now: dt.datetime) -> dt.date:
 
 def end_of(day: dt.date) -> dt.datetime:
     """When a day ends, in UTC without a zone."""
-    after = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=pacific())
+    after = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), tzinfo=_PACIFIC)
     return after.astimezone(dt.timezone.utc).replace(tzinfo=None)
 
 
@@ -81,11 +69,6 @@ def sought(event_name: str, key: str, moments: Iterable[dt.datetime | None]) -> 
 
 def _milliseconds(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(milliseconds=1)
-
-
-def is_askable(name: str) -> bool:
-    """Whether Statsig's filter can name this metadata key."""
-    return bool(name) and not any(one.isspace() or one in ':"()*' for one in name)
 
 
 def spread(sizes: Sequence[int], count: int) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from sync.core import reasons, sql, trims
 from sync.core.columns import Column, Kind, find
+from sync.core.log_query import is_askable
 from sync.spec.model import MAPPABLE_FIELDS, USER_FIELDS, EventConfig
 from sync.spec.statsig import FORBIDDEN_IN_EVENT_NAME, KEPT_JSON_LENGTH, KEPT_TEXT_LENGTH, MAX_TEXT_LENGTH
 
@@ -79,6 +80,16 @@ def resolve(config: EventConfig, columns: Sequence[Column]) -> EventColumns:
     used = {column.name for column in (*chosen.values(), *custom_ids.values())}
     metadata = tuple(column for column in columns if column.name not in used | excluded)
     return EventColumns(_required(columns, config.unique_key), chosen, custom_ids, metadata)
+
+
+def key_metadata(columns: EventColumns) -> str | None:
+    """The metadata key under which events carry their unique key.
+
+    None where they do not, because its column is mapped to another field or excluded, or where Statsig's logs cannot be
+    asked for it.
+    """
+    name = columns.unique_key.name
+    return name if is_askable(name) and name in {column.name for column in columns.metadata} else None
 
 
 def _required(columns: Sequence[Column], name: str) -> Column:

@@ -12,5 +12,10 @@ def event_query(name: str, metadata: tuple[str, str]) -> str:
     return f"event_name:{_quoted(name)} AND @{key}:{_quoted(value)}"
 
 
+def is_askable(name: str) -> bool:
+    """Whether Statsig's filter can name this metadata key."""
+    return bool(name) and not any(one.isspace() or one in ':"()*' for one in name)
+
+
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

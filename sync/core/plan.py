@@ -195,8 +195,8 @@ class EventTraits:
     """What the events of a sync have in common.
 
     ``name`` is their name, or ``column`` and the column that names them; ``metadata_columns`` are the columns that
-    become metadata; ``has_time`` says whether a column gives their time, ``key_metadata`` is the metadata that holds
-    the unique key; None where it is not sent.
+    become metadata; ``has_time`` says whether a column gives their time, ``key_metadata`` is the metadata key
+    by which Statsig's logs can be asked for an event; None where there is none.
     """
 
     name: str

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sync.core.delivery import Outcome
+from sync.core import ledger
+from sync.core.arrival import Sought, pacific_day
 from sync.core.events import Event
 from sync.core.history import Arrived
-from sync.core.log_query import event_query
 from sync.core.plan import EventPlan
 from sync.edges.spool import Spool
 from sync.errors import ConfigError
 from sync.run.consoles import Consoles
+from sync.run.sightings import Sightings, why
 from sync.run.world import World
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _KEYS = 10
 # Days before today whose counts are asked for, and how far back events are looked up that have no time.
 _DAYS, _LOOK_BACK = 3, dt.timedelta(days=30)
 _DAY = dt.timedelta(days=1)
-# Statsig's days are Pacific time. Whether that is 7 or 8 hours behind UTC makes no difference to what is told.
-_PACIFIC = dt.timezone(dt.timedelta(hours=-8))
 
 
 def with_arrived(plan: EventPlan, world: World, spool: Spool, consoles: Consoles) -> EventPlan:
@@ -54,25 +53,29 @@ class _Question:
     def ask(self, spool: Spool) -> Arrived:
         """What Statsig has of these events, as far as it answers."""
         sample = list(_sample(self.plan, spool))
+        metadata = self.plan.traits.key_metadata
+        arrived = self._looked_up(Sightings(self.client, metadata), sample) if metadata else Arrived()
+        names = sorted({event.name or "" for event in sample})
+        return arrived if arrived.problem else self._with_counts(arrived, names)
+
+    def _looked_up(self, sightings: Sightings, sample: Sequence[Event]) -> Arrived:
         asked, found = 0, 0
-        for key, event in ((self.plan.traits.key_metadata, event) for event in sample):
-            if key is None:
+        for event in sample:
+            is_there = sightings.is_there(Sought(event.name or "", event.key, *self._window))
+            if is_there is None:
                 break
-            page, outcome = self.client.logs(event_query(event.name or "", (key, event.key)), (), *self._window, 1)
-            if page is None:
-                return Arrived(asked, found, problem=_why(outcome))
-            asked, found = asked + 1, found + bool(page.rows)
+            asked, found = asked + 1, found + is_there
             self.consoles.heartbeat()
-        return self._with_counts(Arrived(asked, found), sorted({event.name or "" for event in sample}))
+        return Arrived(asked, found, problem=sightings.problem)
 
     def _with_counts(self, arrived: Arrived, names: Sequence[str]) -> Arrived:
-        today = self.now.astimezone(_PACIFIC).date()
+        today = pacific_day(ledger.naive_utc(self.now))
         days: dict[dt.date, int] = {}
         for day in (today - dt.timedelta(days=back) for back in range(_DAYS, -1, -1)):
             for name in names:
                 count, outcome = self.client.event_count(day, name)
                 if count is None:
-                    return replace(arrived, days=days, problem=_why(outcome))
+                    return replace(arrived, days=days, problem=why(outcome))
                 days[day] = days.get(day, 0) + (count.count or 0)
                 self.consoles.heartbeat()
         return replace(arrived, days=days)
@@ -100,9 +103,3 @@ def _sample(plan: EventPlan, spool: Spool) -> Iterator[Event]:
             while wanted and wanted[0] < before + batch.events:
                 yield events[wanted.popleft() - before]
         before += batch.events
-
-
-def _why(outcome: Outcome) -> str:
-    """Why there is no answer to go by, as a sentence."""
-    said = (outcome.message or "it gave no answer that can be read").rstrip(".")
-    return f"HTTP {outcome.http_status}: {said}." if outcome.http_status else f"{said}."

@@ -203,8 +203,7 @@ def _traits(config: EventConfig, source: Source) -> EventTraits:
     columns = event_sql.resolve(config, source.columns)
     name = config.event_name or f"column {columns.fields['event_name'].name}"
     metadata = tuple(column.name for column in columns.metadata)
-    key = columns.unique_key.name
-    return EventTraits(name, metadata, "event_time" in columns.fields, key if key in metadata else None)
+    return EventTraits(name, metadata, "event_time" in columns.fields, event_sql.key_metadata(columns))
 
 
 def _keys_from(source: Source, config: EventConfig) -> KeySource:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sync.core.arrival import Sought, is_askable
-from sync.core.event_sql import resolve
+from sync.core import event_sql
+from sync.core.arrival import Sought
 from sync.core.log_query import event_query
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, WarehouseError
@@ -19,19 +19,15 @@ if TYPE_CHECKING:
 
 
 def key_metadata(world: World, sync: Sync, session: Session) -> str | None:
-    """The metadata key under which the events of a sync carry their unique key.
-
-    None where they do not, because its column is mapped to another field or excluded, or where it cannot be asked for.
-    """
+    """The metadata key by which Statsig's logs can be asked for the events of a sync; None where they cannot."""
     if not isinstance(sync.config, EventConfig):
         return None
     try:
-        found = resolve(sync.config, session.columns(world.relation(sync)) or ())
+        found = event_sql.resolve(sync.config, session.columns(world.relation(sync)) or ())
     except (ConfigError, WarehouseError, LookupError):
         # What is wrong with the model is told by what needs its rows.
         return None
-    name = found.unique_key.name
-    return name if is_askable(name) and name in {column.name for column in found.metadata} else None
+    return event_sql.key_metadata(found)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sync.core import arrival
 from sync.core.arrival import DayArrival, DaySent, HourSent, days_sent, judge_day, neighbours, sought, spread
-from sync.core.log_query import event_query
+from sync.core.log_query import event_query, is_askable
 from sync.sandbox.log_query import parse_query
 
 LATER = dt.datetime(2026, 11, 20)
@@ -186,11 +186,11 @@ def test_an_event_is_looked_for_well_around_its_time_and_that_of_its_request() -
 
 @pytest.mark.parametrize("name", ["a b", 'a"b', "a:b", "a(b", "a)b", "a*b", "", "a\tb"])
 def test_a_metadata_key_that_the_filter_cannot_name_is_not_asked_for(name: str) -> None:
-    assert not arrival.is_askable(name)
+    assert not is_askable(name)
 
 
 @given(st.text(min_size=1), st.text(), st.text())
 def test_what_is_asked_for_is_what_the_sandbox_reads(name: str, metadata: str, key: str) -> None:
-    if arrival.is_askable(metadata) and not metadata.startswith("@"):
+    if is_askable(metadata) and not metadata.startswith("@"):
         found = [(one.column, one.value) for one in parse_query(event_query(name, (metadata, key))).conditions]
         assert found == [("event_name", name), (f"metadata.{metadata}", key)]
