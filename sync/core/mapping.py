@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync.core.columns import Column, Kind, find
-from sync.core.event_sql import FIELD_KINDS, KEY_KINDS, EventColumns, resolve
+from sync.core.event_sql import FIELD_KINDS, KEY_KINDS, EventColumns, key_metadata, resolve
 from sync.core.graph import Graph
 from sync.errors import Fault
 from sync.spec.model import EventConfig, SegmentConfig, Sync
@@ -131,6 +131,14 @@ def _event_faults(sync: Sync, config: EventConfig, found: EventColumns) -> Itera
         yield from _id_faults(sync, "columns.user_id", column)
     for name, column in found.custom_ids.items():
         yield from _id_faults(sync, f"custom_ids.{name}", column)
+    if config.on_unknown == "ask" and key_metadata(found) is None:
+        yield _fault(
+            sync,
+            "on_unknown",
+            f"is ask, but Statsig's logs cannot be asked for column '{found.unique_key.name}': they know the "
+            "unique_key only where it is in the events' metadata, under a name without spaces and without "
+            ': " ( ) and *. Let its column be neither mapped nor excluded, or write on_unknown: resend or hold.',
+        )
 
 
 def _dot_faults(sync: Sync, metadata: Sequence[Column], columns: Sequence[Column]) -> Iterator[Fault]:

@@ -176,7 +176,7 @@ class Asker:
         )
 
 
-_NO_KEY = "the unique key is not in the events' metadata, because its column is mapped or excluded"
+_NO_KEY = "its model does not have the unique key any more"
 
 
 @dataclass(frozen=True)

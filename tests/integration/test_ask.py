@@ -13,6 +13,7 @@ import pytest
 from sync import sandbox
 from sync.core.delivery import Patience
 from sync.core.inquiry import LOOKS_AFTER
+from sync.errors import ConfigError
 from sync.run.apply import SyncResult
 from sync.run.commands import RunReport, run
 from sync.run.prepare import Request
@@ -247,12 +248,13 @@ def test_where_the_logs_cannot_be_asked_the_run_falls_back_and_says_so(
     assert str(status) in warning
 
 
-def test_a_key_that_is_not_in_the_metadata_is_not_asked_for(visits: Visits, arrived: StandIn) -> None:
+def test_a_key_that_is_not_in_the_metadata_refuses_ask_before_anything_is_sent(
+    visits: Visits, arrived: StandIn
+) -> None:
     visits.configure(exclude=["id"])
-    arrived.faults(LOST)
-    result = visits.run()
-    assert "the unique key is not in the events' metadata" in str(result.message)
-    assert (arrived.requests(READ_LOGS), len(arrived.events()), visits.waits()) == ([], 6, [])
+    with pytest.raises(ConfigError, match="Statsig's logs cannot be asked for column 'id'"):
+        visits.run()
+    assert arrived.requests() == []
 
 
 def test_a_signal_ends_the_waiting(visits: Visits, arrived: StandIn) -> None:

@@ -69,7 +69,13 @@ def test_the_project_is_read_as_the_last_command_left_it() -> None:
         ),
         "source.shop.raw.customers": Node("source.shop.raw.customers", "source", "customers"),
         "test.shop.t": Node(
-            "test.shop.t", "test", "t", ("model.shop.audience",), test_name="unique", test_column="user_id"
+            "test.shop.t",
+            "test",
+            "t",
+            ("model.shop.audience",),
+            attached_to="model.shop.audience",
+            test_name="unique",
+            test_column="user_id",
         ),
     }
 

@@ -161,6 +161,23 @@ def test_a_backfill_from_a_date_needs_a_time() -> None:
     assert faults_of(events(backfill="2026-01-31", columns=mapped)) == {}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"exclude": ["order_id"]},
+        {"columns": {**USER["columns"], "event_value": "order_id"}},
+        {"unique_key": "order id"},
+        {"unique_key": "order:id"},
+    ],
+    ids=str,
+)
+def test_to_ask_about_events_needs_a_key_that_statsigs_logs_can_be_asked_for(settings: dict[str, Any]) -> None:
+    columns = (*COLUMNS, Column("order id", "BIGINT"), Column("order:id", "BIGINT"))
+    assert list(faults_of(events(on_unknown="ask", **settings), columns)) == ["on_unknown"]
+    assert faults_of(events(on_unknown="hold", **settings), columns) == {}
+    assert faults_of(events(on_unknown="ask"), columns) == {}
+
+
 def test_a_dot_in_a_metadata_key_is_a_fault_until_the_column_is_excluded() -> None:
     columns = (*COLUMNS, Column("cart.total", "BIGINT"))
     assert "cart.total" in faults_of(events(), columns)["exclude"]
