@@ -65,13 +65,21 @@ def _sent(server: RunningSandbox) -> int:
 def _measured(name: str, variables: Mapping[str, str]) -> Measured:
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "sync", name], cwd=ROOT, env=dict(variables), stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "sync", name],
+        cwd=ROOT,
+        env=dict(variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    assert process.stderr is not None
+    with process.stderr:
+        said = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"statsig-sync {name} ended with {process.returncode}")
+        raise SystemExit(f"statsig-sync {name} ended with {process.returncode}\n{said}")
     return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _BYTES_OF_MAXRSS)
 
 
