@@ -51,20 +51,24 @@ def end_of(day: dt.date) -> dt.datetime:
 
 @dataclass(frozen=True)
 class Sought:
-    """An event to look for: its name, its unique key, and when it may be shown, in milliseconds UTC."""
+    """An event to look for: its name, its unique key, and when it may be shown, in milliseconds UTC.
+
+    ``mark`` says whose it must be, None where that does not matter.
+    """
 
     event_name: str
     key: str
     start_ms: int
     end_ms: int
+    mark: str | None = None
 
 
-def sought(event_name: str, key: str, moments: Iterable[dt.datetime | None]) -> Sought:
+def sought(event_name: str, key: str, moments: Iterable[dt.datetime | None], mark: str | None = None) -> Sought:
     """An event to look for, given the moments at which it may be shown: UTC without a zone, None for one not known."""
     known = [moment for moment in moments if moment is not None]
     start, end = (_milliseconds(moment) for moment in (min(known), max(known)))
     margin = round(MARGIN.total_seconds() * 1000)
-    return Sought(event_name, key, max(0, start - margin), max(0, end + margin))
+    return Sought(event_name, key, max(0, start - margin), max(0, end + margin), mark)
 
 
 def _milliseconds(moment: dt.datetime) -> int:

@@ -39,6 +39,11 @@ class LogRow:
     value: str | float | None
     fields: Mapping[str, Any]
 
+    def metadata(self, name: str) -> str | None:
+        """The text under a metadata key, where that column was asked for."""
+        found = self.fields.get(f"metadata.{name}")
+        return found if isinstance(found, str) else None
+
 
 @dataclass(frozen=True)
 class LogPage:

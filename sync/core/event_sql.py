@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from sync.core import reasons, sql, trims
 from sync.core.columns import Column, Kind, find
-from sync.core.log_query import is_askable
+from sync.core.log_query import MARK, is_askable
 from sync.spec.model import MAPPABLE_FIELDS, USER_FIELDS, EventConfig
 from sync.spec.statsig import FORBIDDEN_IN_EVENT_NAME, KEPT_JSON_LENGTH, KEPT_TEXT_LENGTH, MAX_TEXT_LENGTH
 
@@ -46,13 +46,15 @@ class EventColumns:
     """Which column feeds which part of an event.
 
     ``fields`` maps Statsig's fields to columns, ``custom_ids`` the names of custom ids to columns;
-    ``metadata`` holds the columns that become metadata, in the relation's order.
+    ``metadata`` holds the columns that become metadata, in the relation's order; ``mark`` is the text that says whose
+    the events are, for those that Statsig is asked about.
     """
 
     unique_key: Column
     fields: Mapping[str, Column] = field(default_factory=dict)
     custom_ids: Mapping[str, Column] = field(default_factory=dict)
     metadata: tuple[Column, ...] = ()
+    mark: str | None = None
 
     @property
     def identifiers(self) -> tuple[Column, ...]:
@@ -230,8 +232,10 @@ def _opening(config: EventConfig, columns: EventColumns) -> str:
 
 
 def _metadata(columns: EventColumns) -> str:
-    """The object of the metadata; null where no column becomes metadata."""
+    """The object of the metadata; null where there is none."""
     members = [_member(column.name, sql.json_string(sql.text_form(column))) for column in columns.metadata]
+    if columns.mark is not None:
+        members.append(sql.literal(f"{json.dumps(MARK)}:{json.dumps(columns.mark)}"))
     return f"'{{' || {_joined(members)} || '}}'" if members else "cast(null as varchar)"
 
 

@@ -5,11 +5,18 @@ Source: Statsig's documentation of the Logs Explorer; ``@`` stands before a meta
 
 from __future__ import annotations
 
+# The metadata that says which sync has sent an event, and in which environment: others may send the same name and key.
+MARK = "statsig_sync"
 
-def event_query(name: str, metadata: tuple[str, str]) -> str:
-    """What finds the events of a name with this value under this metadata key."""
-    key, value = metadata
-    return f"event_name:{_quoted(name)} AND @{key}:{_quoted(value)}"
+
+def mark_of(sync_name: str, environment: str) -> str:
+    """What the events of a sync carry as ``MARK``."""
+    return f"{sync_name}/{environment}"
+
+
+def event_query(name: str, *metadata: tuple[str, str]) -> str:
+    """What finds the events of a name with these values under these metadata keys."""
+    return " AND ".join([f"event_name:{_quoted(name)}", *(f"@{key}:{_quoted(value)}" for key, value in metadata)])
 
 
 def is_askable(name: str) -> bool:

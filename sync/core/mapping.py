@@ -131,7 +131,13 @@ def _event_faults(sync: Sync, config: EventConfig, found: EventColumns) -> Itera
         yield from _id_faults(sync, "columns.user_id", column)
     for name, column in found.custom_ids.items():
         yield from _id_faults(sync, f"custom_ids.{name}", column)
-    if config.on_unknown == "ask" and key_metadata(found) is None:
+    if config.on_unknown == "ask":
+        yield from _ask_faults(sync, found)
+
+
+def _ask_faults(sync: Sync, found: EventColumns) -> Iterator[Fault]:
+    """Why Statsig's logs cannot be asked for the events of a sync."""
+    if key_metadata(found) is None:
         yield _fault(
             sync,
             "on_unknown",

@@ -13,6 +13,7 @@ from sync.core.arrival import Sought, sought
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.inquiry import Cell
 from sync.core.ledger import Batch
+from sync.core.log_query import mark_of
 from sync.core.plan import settled_as
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError
@@ -206,11 +207,13 @@ def _events(
     """Some events of a group; one whose name is not known cannot be looked for."""
     assert isinstance(sync.config, EventConfig)  # noqa: S101 - narrows the type
     claims = [by_id[batch].claimed_at for batch in cell]
+    last = max((by_id[batch] for batch in cell), key=lambda one: one.claimed_at)
+    mark = mark_of(last.name, sync.config.environment)
     for key in inquiry.some(keys):
         logged = [by_id[batch].events[key] for batch in sorted(cell)]
         name = next((name for name, _ in logged if name), sync.config.event_name)
         if name:
-            yield sought(name, key, [ledger.naive_utc(now), *claims, *(time for _, time in logged)])
+            yield sought(name, key, [ledger.naive_utc(now), *claims, *(time for _, time in logged)], mark)
 
 
 def _read(world: World, own: str, session: Session) -> list[_Doubtful]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from sync.core import event_sql, ledger
@@ -34,6 +35,7 @@ from sync.core.events import (
     trimmed_kinds,
 )
 from sync.core.history import KeySource
+from sync.core.log_query import mark_of
 from sync.core.plan import EventBatch, EventPlan, EventTimes, EventTraits
 from sync.core.reasons import SENT_WITHOUT
 from sync.edges.spool import Spool
@@ -216,6 +218,8 @@ def _rows(world: World, source: Source, relation: str, session: Session, spool: 
     config = source.sync.config
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     columns = event_sql.resolve(config, source.columns)
+    if config.on_unknown == "ask":
+        columns = replace(columns, mark=mark_of(source.sync.name, config.environment))
     relations = (world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG])
     ledgers = EventLedgers(*relations, source.lineage.condition, config.unknown_then)
     for part in parts(int(session.value(lines_query(relation, ledgers)))):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sync.core import event_sql
 from sync.core.arrival import Sought
-from sync.core.log_query import event_query
+from sync.core.log_query import MARK, event_query
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, WarehouseError
 from sync.run.world import World
@@ -30,6 +30,10 @@ def key_metadata(world: World, sync: Sync, session: Session) -> str | None:
     return event_sql.key_metadata(found)
 
 
+# Rows that are looked at of those that fit: an event is there once, or a few times where others send it too.
+_ROWS = 20
+
+
 @dataclass
 class Sightings:
     """Asks the logs of one Statsig project. ``problem`` says why they cannot be asked, from the first time on."""
@@ -42,12 +46,17 @@ class Sightings:
         """Whether an event is in the logs; None where they cannot be asked. One that is not there proves nothing."""
         if self.problem is not None:
             return None
-        query = event_query(event.event_name, (self.key_metadata, event.key))
-        page, outcome = self.client.logs(query, (), event.start_ms, event.end_ms, 1)
+        wanted = [(self.key_metadata, event.key)] + ([(MARK, event.mark)] if event.mark is not None else [])
+        query, columns = event_query(event.event_name, *wanted), [f"metadata.{name}" for name, _ in wanted]
+        page, outcome = self.client.logs(query, columns, event.start_ms, event.end_ms, _ROWS)
         if page is None:
             self.problem = why(outcome)
             return None
-        return bool(page.rows)
+        # How exactly the filter compares is not documented.
+        return any(
+            row.event_name == event.event_name and all(row.metadata(name) == value for name, value in wanted)
+            for row in page.rows
+        )
 
 
 def why(outcome: Outcome) -> str:

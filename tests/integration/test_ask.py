@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import requests
 
 from sync import sandbox
 from sync.core.delivery import Patience
@@ -18,8 +19,9 @@ from sync.run.apply import SyncResult
 from sync.run.commands import RunReport, run
 from sync.run.prepare import Request
 from sync.sandbox import Settings
-from tests.integration.harness import EXPIRE_LEASES, Project
+from tests.integration.harness import EXPIRE_LEASES, SERVER_SECRET, Project
 from tests.integration.in_process import StillClock, command_here, manner_of, world_of
+from tests.integration.scripted import scripted
 from tests.integration.stand_in import LOG_EVENT, READ_LOGS, StandIn, rule
 
 VISITS = {
@@ -30,6 +32,8 @@ VISITS = {
     "on_unknown": "ask",
 }
 LOST, NOT_TAKEN = rule("reset", when="after"), rule("reset", when="before")
+# What the events carry, so that those of others are told from them.
+MINE = "visits/production"
 # Between one look and the next.
 WAITS = [LOOKS_AFTER[0], *(after - before for before, after in pairwise(LOOKS_AFTER))]
 
@@ -220,6 +224,45 @@ def first_run(visits: Visits) -> None:
     visits.run()
     visits.rows(0, 1, 2, 3)
     visits.clock.pauses.clear()
+
+
+def test_what_others_have_sent_under_the_same_name_and_key_proves_nothing(visits: Visits, arrived: StandIn) -> None:
+    first_run(visits)
+    events = [
+        {"eventName": "visit", "user": {"userID": "ann"}, "metadata": {"id": str(key), **more}}
+        for key in (1, 2, 3)
+        for more in ({}, {"statsig_sync": "visits/development"})
+    ]
+    body = {"events": events, "statsigMetadata": {}}
+    headers = {"statsig-api-key": SERVER_SECRET}
+    requests.post(f"{arrived.url}/v1/log_event", json=body, headers=headers, timeout=60).raise_for_status()
+    arrived.faults(NOT_TAKEN)
+    assert visits.run().state == "finished"
+    marked = [one["metadata"]["id"] for one in arrived.events() if one["metadata"].get("statsig_sync") == MINE]
+    assert sorted(marked) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"event_name": "visits", "fields": {"metadata.id": "1", "metadata.statsig_sync": MINE}},
+        {"event_name": "visit", "fields": {"metadata.id": "10", "metadata.statsig_sync": MINE}},
+        {"event_name": "visit", "fields": {"metadata.id": "1", "metadata.statsig_sync": "others/production"}},
+        {"event_name": "visit", "fields": {"metadata.id": "1"}},
+        {"event_name": "visit"},
+    ],
+    ids=["another name", "another key", "another sync", "no sync", "no columns"],
+)
+def test_a_row_that_is_not_the_very_event_proves_nothing(visits: Visits, arrived: StandIn, row: dict[str, Any]) -> None:
+    first_run(visits)
+    answer = {"message": "ok", "data": [{"id": "x", "timestamp": "2026-01-01T00:00:00Z", **row}]}
+    with scripted(
+        lambda asked: (200, answer if asked.path.endswith("/logs") else {"message": "ok", "data": []})
+    ) as other:
+        visits.project.environment["STATSIG_CONSOLE_URL"] = other.url
+        arrived.faults(NOT_TAKEN)
+        assert visits.run().state == "finished"
+    assert len(arrived.events()) == 4
 
 
 @pytest.mark.parametrize("status", [403, 500])

@@ -56,9 +56,10 @@ LEDGERS = {
         invocation_id varchar not null, record varchar not null, logged_at timestamp not null,
         project_name varchar not null, profile_name varchar not null, target_name varchar not null,
         target_database varchar, target_schema varchar, command varchar not null, dbt_version varchar,
-        package_version varchar, unique_id varchar, resource_type varchar, name varchar, status varchar, relation_name varchar, started_at timestamp,
-        completed_at timestamp, failures bigint, left_out_rows varchar, made_anew boolean, parents varchar,
-        tests varchar, syncs varchar, graph varchar, ledgers varchar, lineage_hash varchar, known_syncs varchar""",
+        package_version varchar, unique_id varchar, resource_type varchar, name varchar, status varchar,
+        relation_name varchar, started_at timestamp, completed_at timestamp, failures bigint, left_out_rows varchar,
+        made_anew boolean, parents varchar, tests varchar, syncs varchar, graph varchar, ledgers varchar,
+        lineage_hash varchar, known_syncs varchar""",
 }
 # The others are the sync's.
 FILLED_BY_DBT = "statsig_build_log"
