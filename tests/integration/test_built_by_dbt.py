@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.built_shop import (
     MODELS,
@@ -24,6 +26,11 @@ from tests.integration.built_shop import (
 from tests.integration.harness import Project
 from tests.integration.in_process import command_here
 from tests.integration.stand_in import StandIn
+
+AS_TABLE = "{{ config(materialized='table') }}\n"
+TWICE = "select unnest(['twice', 'twice']) as user_id, timestamp '2026-10-01' as seen_at"
+# The ledgers too, without the package's own tests.
+SHOP_ONLY = ("--exclude-resource-type", "unit_test", "--exclude", "package:statsig_sync,resource_type:test")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +127,50 @@ def test_a_profiles_file_in_the_current_folder_is_that_of_both_or_refused(
     assert arrived.ids("people") == {"dev_here"}
 
 
+def test_a_build_into_another_schema_of_the_same_target_proves_nothing_here(
+    shop: Shop, arrived: StandIn, tmp_path: Path
+) -> None:
+    rendered = json.loads((shop.folder / "profiles.yml").read_text())
+    rendered["shop"]["outputs"]["dev"]["schema"] = "{{ env_var('SHOP_SCHEMA', 'dev') }}"
+    (shop.folder / "profiles.yml").write_text(json.dumps(rendered))
+    shop.write("stg_people", AS_TABLE + MODELS["stg_people"].replace("_ann", "_of_scratch"))
+    shop.dbt("build", *SHOP_ONLY, SHOP_SCHEMA="scratch")
+    assert "is not in the build log of profile 'shop', target 'dev', schema 'dev'" in refused(shop)
+    shutil.rmtree(shop.folder / "target")
+    sent(shop)
+    assert arrived.ids("people") == {"dev_ann"}
+
+
+def test_a_build_log_that_several_targets_share_tells_them_apart(shop: Shop, arrived: StandIn) -> None:
+    # With the ledgers in one schema for all targets, the build log has the builds for all of them.
+    project = yaml.safe_load((shop.folder / "dbt_project.yml").read_text())
+    project["models"] = {"statsig_sync": {"+schema": "ledgers"}}
+    (shop.folder / "dbt_project.yml").write_text(yaml.safe_dump(project))
+    (shop.folder / "macros").mkdir()
+    macro = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
+    (shop.folder / "macros" / "schema.sql").write_text(macro)
+    shop.dbt("build", *SHOP_ONLY)
+    shop.dbt("build", *SELECT, "--target", "prod")
+    assert "was with profile 'shop', target 'prod'" in refused(shop)
+    # What comes after a build for another target does not hide it.
+    shop.dbt("docs", "generate", "--target", "prod")
+    assert "was with profile 'shop', target 'prod'" in refused(shop)
+    assert arrived.requests() == []
+
+
+def test_what_another_target_has_built_over_a_relation_takes_its_proof_away(shop: Shop, arrived: StandIn) -> None:
+    profiles = json.loads((shop.folder / "profiles.yml").read_text())
+    outputs = profiles["shop"]["outputs"]
+    outputs["twin"] = {**outputs["dev"], "threads": 2}
+    (shop.folder / "profiles.yml").write_text(json.dumps(profiles))
+    shop.write("stg_people", AS_TABLE + "select 'unproved' as user_id, timestamp '2026-10-01' as seen_at")
+    shop.dbt("run", *SELECT, "--target", "twin")
+    (shop.folder / "target" / "run_results.json").unlink()
+    message = refused(shop)
+    assert "model people was built again since, by project shop, profile shop, target twin, schema dev" in message
+    assert arrived.requests() == []
+
+
 # Commands that change nothing of what is proved.
 
 
@@ -134,6 +185,24 @@ def test_a_build_into_another_target_folder_leaves_the_proof_as_it_is(shop: Shop
     shop.dbt("build", *SELECT, "--target", "prod", DBT_TARGET_PATH="elsewhere")
     sent(shop)
     assert arrived.ids("people") == {"dev_ann"}
+
+
+def test_commands_that_find_nothing_to_do_leave_the_proof_as_it_is(shop: Shop, arrived: StandIn) -> None:
+    shop.dbt("run", "--select", "tag:nothing")
+    sent(shop)
+    shop.dbt("build", *SELECT)
+    shop.dbt("retry")
+    sent(shop)
+    assert arrived.ids("people") == {"dev_ann"}
+
+
+def test_a_unit_test_of_another_model_that_only_makes_up_rows_of_this_one_does_not_refuse(shop: Shop) -> None:
+    shop.write("others", "select user_id || 'x' as name from {{ ref('stg_people') }}")
+    given = [{"input": "ref('stg_people')", "rows": [{"user_id": "a"}]}]
+    test = {"name": "wrong", "model": "others", "given": given, "expect": {"rows": [{"name": "b"}]}}
+    shop.write_properties({**PROPERTIES, "unit_tests": [test]})
+    shop.dbt("test", "--select", "others", expect=1)
+    sent(shop)
 
 
 def test_run_voids_the_proof_and_test_gives_it_back(shop: Shop, arrived: StandIn) -> None:
@@ -192,6 +261,72 @@ def test_models_and_tests_that_go_by_another_target_prove_nothing(shop: Shop, ar
     shop.dbt("build", "--select", "people", *favoured)
     assert "model people was built with --defer" in refused(shop)
     assert arrived.ids("people") == {"dev_ann"}
+
+
+def test_what_an_incremental_model_was_built_from_in_part_it_keeps_until_it_is_made_anew(
+    shop: Shop, arrived: StandIn
+) -> None:
+    shop.write("people", "{{ config(materialized='incremental') }}\n" + MODELS["people"])
+    shop.dbt("build", *SELECT, "--full-refresh", "--sample", "1 day")
+    assert "people was built with --sample" in refused(shop)
+    shop.dbt("build", "--select", "+exposure:people")
+    message = refused(shop)
+    assert "it stays so until its rows are made anew: dbt run --full-refresh --select people" in message
+    assert arrived.requests() == []
+    shop.dbt("build", *SELECT, "--full-refresh")
+    sent(shop)
+    assert arrived.ids("people") == {"dev_ann"}
+
+
+# What is there is not what was built.
+
+
+def test_a_view_that_dbt_clone_has_put_in_the_place_of_a_table_is_refused_whatever_came_after(
+    shop: Shop, arrived: StandIn
+) -> None:
+    state = shop.folder / "state"
+    state.mkdir()
+    shop.dbt("parse", "--target", "prod")
+    shutil.copy(shop.folder / "target" / "manifest.json", state)
+    shop.dbt("clone", "--select", "people", "--full-refresh", "--state", str(state))
+    assert "dbt clone" in refused(shop)
+    shop.dbt("test", "--select", "stg_people")
+    assert "model people is a view in the warehouse and has to be a table" in refused(shop)
+    assert arrived.requests() == []
+
+
+def test_a_view_that_is_to_be_a_table_by_now_is_refused_until_it_is_one(shop: Shop, arrived: StandIn) -> None:
+    shop.write("people", "{{ config(materialized='view') }}\n" + MODELS["people"])
+    shop.dbt("build", *SELECT)
+    shop.write("people", AS_TABLE + MODELS["people"])
+    shop.write("stg_people", AS_TABLE + TWICE)
+    shop.dbt("build", "--select", "stg_people")
+    assert "model people is a view in the warehouse and has to be a table" in refused(shop)
+    assert arrived.requests() == []
+
+
+def test_a_model_whose_parents_have_changed_since_it_was_built_is_refused(shop: Shop, arrived: StandIn) -> None:
+    shop.write("stg_others", AS_TABLE + "select 'other' as user_id")
+    shop.write("people", AS_TABLE + "select user_id from {{ ref('stg_others') }}")
+    shop.dbt("build", "--select", "stg_others")
+    assert "model people was not built since what it is made from changed (" in refused(shop)
+    shop.dbt("build", *SELECT)
+    sent(shop)
+    assert arrived.ids("people") == {"other"}
+
+
+def test_what_was_built_while_a_sync_was_switched_off_is_not_taken_for_what_was_proved_before(
+    shop: Shop, arrived: StandIn
+) -> None:
+    paused = copy.deepcopy(PROPERTIES)
+    paused["exposures"][0]["config"]["enabled"] = False
+    shop.write_properties(paused)
+    shop.write("stg_people", AS_TABLE + TWICE)
+    shop.dbt("run", *SELECT)
+    shop.write_properties(PROPERTIES)
+    shop.dbt("test", "--select", "stg_people")
+    assert "model people was built before its syncs were out of the project for a time" in refused(shop)
+    assert arrived.requests() == []
 
 
 # Hooks that did not run, and builds that did not end.

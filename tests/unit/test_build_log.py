@@ -209,3 +209,22 @@ def test_whatever_the_hook_writes_of_a_sync_is_read_as_it_was(meta: Any) -> None
 def test_what_no_hook_writes_is_an_error_of_one_kind(name: str, written: Any) -> None:
     with pytest.raises(msgspec.DecodeError):
         state(**{name: written})
+
+
+@pytest.mark.parametrize(
+    ("minutes", "graph", "is_unwatched"),
+    [
+        (-1, {}, False),
+        (1, {}, True),
+        (1, {"nodes": {"model.shop.other": GRAPH["nodes"]["model.shop.audience"]}}, True),
+        (1, {"nodes": GRAPH["nodes"]}, False),
+    ],
+)
+def test_a_run_is_unwatched_where_a_later_command_did_not_know_its_node(
+    minutes: int, graph: dict[str, Any], is_unwatched: bool
+) -> None:
+    row = ("model.shop.audience", "model", "audience", "success", "i1", "build", ENDED, ENDED)
+    rest = (None, None, None, None, None, ENDED, None)
+    earlier = (Watched(ENDED + dt.timedelta(minutes=minutes), json.dumps(graph)),)
+    found = state([(*row, *rest)], earlier=earlier).proof.runs["model.shop.audience"]
+    assert found.is_unwatched is is_unwatched

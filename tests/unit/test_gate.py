@@ -274,6 +274,63 @@ def test_models_that_were_built_without_all_their_rows_prove_nothing(node: str, 
     assert option in found
 
 
+@pytest.mark.parametrize(
+    ("node", "name"), [(MODEL, "model audience"), (PARENT, "stg_customers, which it is made from,")]
+)
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"overwritten_by": "project b"}, "was built again since, by project b, so what was proved of it here is gone"),
+        ({"is_unwatched": True}, "was built before its syncs were out of the project for a time"),
+        ({"parents": frozenset({OTHER})}, "was not built since what it is made from changed ("),
+        ({"relation": '"shop"."old"."it"'}, "was last built as"),
+    ],
+    ids=["overwritten", "unwatched", "parents", "relation"],
+)
+def test_a_relation_that_is_not_what_was_proved_refuses_the_sync(
+    node: str, name: str, more: dict[str, Any], said: str
+) -> None:
+    nodes = {**NODES, node: replace(NODES[node], relation='"shop"."main"."it"')}
+    found = problem(ran(node, "success", 1 if node == PARENT else 7, **more), graph=Graph("shop", nodes))
+    assert found is not None
+    assert f"{name} {said}" in found
+
+
+def test_a_model_that_was_built_from_the_parents_that_it_has_lets_the_sync_run() -> None:
+    between = Node(OTHER, "model", "between", (SOURCE,), materialized="ephemeral")
+    nodes = {**NODES, OTHER: between, PARENT: replace(NODES[PARENT], depends_on=(OTHER,))}
+    graph = Graph("shop", nodes)
+    # An ephemeral model between is read as a part of the model.
+    assert problem(ran(PARENT, "success", 1, parents=frozenset({SOURCE})), graph=graph) is None
+    assert problem(ran(PARENT, "success", 1, parents=frozenset({OTHER})), graph=graph) is not None
+
+
+@pytest.mark.parametrize("node", [MODEL, PARENT])
+@pytest.mark.parametrize("materialized", ["table", "incremental", "seed", "snapshot"])
+def test_a_view_in_the_place_of_a_table_refuses_the_sync(node: str, materialized: str) -> None:
+    nodes = {**NODES, node: replace(NODES[node], is_view=True, materialized=materialized)}
+    found = problem(graph=Graph("shop", nodes))
+    assert found is not None
+    assert f"is a view in the warehouse and has to be a {materialized}" in found
+
+
+def test_a_view_of_a_materialization_of_its_own_is_a_view_to_the_gate() -> None:
+    nodes = {**NODES, MODEL: replace(NODES[MODEL], is_view=True, materialized="own_view")}
+    graph = Graph("shop", nodes)
+    assert problem(graph=graph) is None
+    assert (
+        problem(ran(PARENT, "success", 20), ran(PARENTS, "pass", 21), ran(SINGULAR, "pass", 22), graph=graph)
+        is not None
+    )
+
+
+def test_an_incremental_model_keeps_what_was_left_out_and_is_told_how_to_end_it() -> None:
+    nodes = {**NODES, MODEL: replace(NODES[MODEL], materialized="incremental")}
+    found = problem(ran(MODEL, "success", 7, left_out_rows="--sample"), graph=Graph("shop", nodes))
+    assert found is not None
+    assert "it stays so until its rows are made anew: dbt run --full-refresh --select audience" in found
+
+
 def test_versions_of_a_model_are_told_apart() -> None:
     version = Node("model.shop.audience.v2", "model", "audience.v2", materialized="table")
     found = gate_problem("people", version.unique_id, with_nodes(version), Proof())
