@@ -53,8 +53,11 @@ def event_problems(plan: EventPlan) -> Iterator[str]:
     advice = f"If this is meant, run once with --allow-events {plan.sync.name}"
     first_run = plan.history.first_run
     if first_run is not None and plan.keys and (problem := _first_run_problem(plan, first_run)):
-        yield f"this is the first run, but {problem} {advice}."
-    if problem := _keys_problem(plan):
+        first = "it has sent nothing yet" if first_run.is_again else "this is the first run"
+        yield f"{first}, but {problem} {advice}."
+    if problem := _lost_problem(plan):
+        yield f"{problem} {advice}."
+    elif problem := _keys_problem(plan):
         yield f"{problem} {advice}; where the model holds only the newest rows, write guard: {{allow_gone_keys: true}}."
     elif problem := _size_problem(plan):
         yield f"{problem} {advice}, or change guard: in the exposure."
@@ -69,8 +72,8 @@ def event_notes(plan: EventPlan) -> tuple[str, ...]:
 
 def _first_run_problem(plan: EventPlan, first_run: FirstRun) -> str | None:
     """What speaks against a first run being one: the nearest first."""
-    if first_run.siblings:
-        return _sibling_problem(plan, max(first_run.siblings, key=lambda one: one.keys))
+    if siblings := [one for one in first_run.siblings if not one.is_other]:
+        return _sibling_problem(plan, max(siblings, key=lambda one: one.keys))
     if first_run.elsewhere:
         other = max(first_run.elsewhere, key=lambda one: one.events)
         return (
@@ -85,6 +88,12 @@ def _first_run_problem(plan: EventPlan, first_run: FirstRun) -> str | None:
         )
     if first_run.arrived.found:
         arrived = first_run.arrived
+        if others := _others(first_run):
+            return (
+                f"Statsig has {arrived.found:,} of {arrived.asked:,} of its events that were looked up, and {others} "
+                "under the same event name. If these are other events, let each sync have keys of its own, such as "
+                "with a prefix; if they are the same, take one of the two out."
+            )
         return (
             f"Statsig has {arrived.found:,} of {arrived.asked:,} of its events that were looked up. So the ledgers "
             "that know of them are not here: a deleted database, or another one. Restore them, or write backfill: "
@@ -111,20 +120,36 @@ def _sibling_problem(plan: EventPlan, sibling: Sibling) -> str:
     )
 
 
+def _others(first_run: FirstRun) -> str | None:
+    """Which syncs of other models have sent the same keys, as a part of a sentence."""
+    others = [one for one in first_run.siblings if one.is_other]
+    return " and ".join(f"{one.identity} has sent {one.keys:,} of the same keys" for one in others) or None
+
+
+def _lost_problem(plan: EventPlan) -> str | None:
+    """Why the ledgers do not know any more what they say was sent."""
+    last = plan.history.last_sent
+    if last is None or not last.lost or not plan.keys:
+        return None
+    return (
+        f"statsig_run_log says that {last.lost:,} event(s) of its last runs were accepted, and statsig_batch_log and "
+        "statsig_changelog know nothing of them. So a ledger was lost or emptied, and what was sent before would go "
+        "again. Restore it."
+    )
+
+
 def _keys_problem(plan: EventPlan) -> str | None:
     """Why the keys look as if each build made other ones for the same rows."""
-    last, keys_were_from = plan.history.last_sent, plan.history.keys_were_from
+    last = plan.history.last_sent
     if last is None or plan.config.guard.allow_gone_keys or last.keys < _FEW_KEYS or 2 * last.gone <= last.keys:
         return None
-    if keys_were_from not in (None, plan.keys_from):
-        # That the keys come from elsewhere is refused, or allowed, by itself.
-        return None
     returning = plan.times.returning if plan.traits.has_time else plan.keys
-    if returning < last.gone:
+    # What only holds the newest rows has lost all that was sent, and brings as many as it did last.
+    if returning < min(last.gone, last.gone if last.newest_keys is None else last.newest_keys):
         return None
     times = ", for times that were sent before" if plan.traits.has_time else ""
     return (
-        f"{last.gone:,} of the {last.keys:,} keys that the last run sent are no longer in the model, and {plan.keys:,} "
+        f"{last.gone:,} of the {last.keys:,} keys that were sent last are no longer in the model, and {plan.keys:,} "
         f"new ones come{times}. So the keys look as if each build made other ones for the same rows, as uuid() and "
         "row_number() do, and each event would count twice in Statsig. Make unique_key a column that a row keeps."
     )
@@ -174,6 +199,8 @@ def _arrived_notes(plan: EventPlan) -> Iterator[str]:
     if plan.history.first_run is None:
         return
     arrived = plan.history.first_run.arrived
+    if plan.keys and (others := _others(plan.history.first_run)):
+        yield f"{others} under the same event name; if these are the same events, they count twice in Statsig."
     if arrived.problem:
         yield f"Statsig could not be asked whether these events are there already: {arrived.problem}"
     days = [f"{count:,} on {day}" for day, count in sorted(arrived.days.items()) if count]

@@ -34,28 +34,34 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class LastSent:
-    """The last run that sent something.
+    """What was sent last: by the last run that sent something, and by those before where it sent little.
 
-    ``keys`` is what it sent, ``gone`` how many of those the model has no more. ``until`` is the latest time of its
-    events in milliseconds UTC, and ``metadata_columns`` what was metadata; each is None where the ledgers do not say.
+    ``keys`` is what they sent, ``gone`` how many of those the model has no more, ``lost`` how many the ledgers say were
+    accepted and know nothing more of, and ``newest_keys`` how many of ``keys`` the last run sent, where that is not
+    all. ``until`` is the latest time of the last run's events in milliseconds UTC, and
+    ``metadata_columns`` what was metadata; each is None where the ledgers do not say.
     """
 
     keys: int
     gone: int
     until: int | None
     metadata_columns: tuple[str, ...] | None
+    lost: int = 0
+    newest_keys: int | None = None
 
 
 @dataclass(frozen=True)
 class Sibling:
     """Another sync of these ledgers that has sent keys which the first run of this one would send again.
 
-    ``is_live`` says whether the project still has it: then it is no earlier name of this sync.
+    ``is_live`` says whether the project still has it: then it is no earlier name of this sync. ``is_other`` says that
+    it reads another model, so that its events may well be others.
     """
 
     identity: Identity
     keys: int
     is_live: bool
+    is_other: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,14 @@ class Arrived:
 class FirstRun:
     """What speaks against a first run being one.
 
-    ``was_seen`` says that the ledger of dbt's builds knows of earlier runs of this sync.
+    ``was_seen`` says that the ledger of dbt's builds knows of earlier runs of this sync. ``is_again`` says that a run
+    has ended well before, which had nothing to send: it was the first, but what comes now is the first that is sent.
     """
 
     siblings: tuple[Sibling, ...] = ()
     elsewhere: tuple[OtherLedgers, ...] = ()
     was_seen: bool = False
+    is_again: bool = False
     arrived: Arrived = field(default_factory=Arrived)
 
 
@@ -97,9 +105,9 @@ class FirstRun:
 class EventHistory:
     """What an event sync has done before.
 
-    ``first_run`` is None where it has run. ``keys_were_from`` says what the keys meant in the last run that had any,
-    ``usual`` how many events are usual by now (None where there were too few runs to say), and ``last_sent`` what the
-    last run was that sent something.
+    ``first_run`` is None where a run has sent something or left it out. ``keys_were_from`` says what the keys meant in
+    the last run that had any, ``usual`` how many events are usual by now (None where there were too few runs to say),
+    and ``last_sent`` what was sent last.
     """
 
     first_run: FirstRun | None = None
@@ -111,11 +119,11 @@ class EventHistory:
 def usual(runs: Sequence[FinishedRun], now: dt.datetime) -> float | None:
     """How many events are usual by now: what a day brings, times the days since events were last sent (1 or more).
 
-    ``runs`` are all finished runs, oldest first; the first is left out, since it sends what is old. None where the
-    last 30 days have fewer than 3 others.
+    ``runs`` are all finished runs, oldest first; the first is left out, since it sends what is old. None where fewer
+    than 3 others of the last 30 days have sent something.
     """
     recent = [run for run in runs[1:] if run.ended_at > now - _WINDOW]
-    if len(recent) < _LEAST_RUNS:
+    if sum(run.accepted > 0 for run in recent) < _LEAST_RUNS:
         return None
     before = runs[-len(recent) - 1].ended_at
     days = max((recent[-1].ended_at - max(before, now - _WINDOW)) / _DAY, 1.0)

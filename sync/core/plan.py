@@ -290,8 +290,8 @@ class EventPlan:
 
     @property
     def is_first_run(self) -> bool:
-        """Whether no run of the sync has ended well yet, and none has left a batch."""
-        return self.history.first_run is not None
+        """Whether no run of the sync has ended well yet, and nothing of one may have reached Statsig."""
+        return self.history.first_run is not None and not self.history.first_run.is_again
 
     @property
     def renamed_from(self) -> str | None:

@@ -59,11 +59,14 @@ def decide(
     notes = [*gathered.notes, *(note for plan in plans if (note := ignored_columns_note(plan.sync)))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     notes += [f"{plan.sync.name}: {note}" for plan in events for note in event_guards.event_notes(plan)]
+    other_keys = guards.key_refusals(events, allow_new_keys)
+    # Of keys that come from elsewhere nothing more can be said until somebody allows them.
+    are_known = [plan for plan in events if plan.sync.name not in {one.sync_name for one in other_keys}]
     refusals = [
         *gathered.refusals,
         *guards.refusals(segments, allow_removals),
-        *guards.key_refusals(events, allow_new_keys),
-        *event_guards.event_refusals(events, allow_events),
+        *other_keys,
+        *event_guards.event_refusals(are_known, allow_events),
         *project_size_refusals(plans, gathered.members_by_project),
     ]
     return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes), gathered.orphans)

@@ -215,14 +215,15 @@ def _membership(world: World, lineage: Lineage, segment_id: str, session: Sessio
 
 
 def is_first_run(world: World, lineage: Lineage, session: Session) -> bool:
-    """Whether no run of a sync has ended well, and none has left a batch.
+    """Whether no run of a segment sync has ended well, and none has left a batch.
 
     Other commands leave lines in the run ledger too; only a run has read rows.
     """
     return not session.value(
         f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where {lineage.condition}"
-        " and state = 'finished' and rows_read is not null)"
-        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where {lineage.condition})"
+        " and object <> 'events' and state = 'finished' and rows_read is not null)"
+        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} where {lineage.condition}"
+        " and operation not in ('log', 'skip'))"
     )
 
 

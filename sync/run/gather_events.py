@@ -149,7 +149,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
     times = _Times(past.last_until)
     batches = tuple(intake.keep(batch) for batch in pack(times.watch(intake.events(rows))))
     intake.flush()
-    is_idle = not batches and not past.is_first_run
+    is_idle = not batches and not past.has_left_nothing
     return EventPlan(
         source.sync,
         config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync.core import event_sql, ledger, sql
 from sync.core.history import (
@@ -20,13 +20,15 @@ from sync.core.history import (
 )
 from sync.core.lineage import Identity, Lineage
 from sync.edges.warehouse import Session
-from sync.run.gather import Source, is_first_run
+from sync.run.gather import Source
 from sync.run.lineages import live_identities
 from sync.run.world import World
 from sync.spec.model import EventConfig
 
-# The keys of the last run that are looked up in the model: enough to say what part of them is gone.
+# The keys that were sent last that are looked up in the model: enough to say what part of them is gone.
 _KEYS_LOOKED_UP = 10_000
+# Where the last run sent fewer keys than these, those before it are looked at too, as far as so many runs go.
+_ENOUGH_KEYS, _MOST_RUNS = 1_000, 50
 _LAST_KEYS = "statsig_sync_last_keys"
 
 
@@ -34,50 +36,114 @@ _LAST_KEYS = "statsig_sync_last_keys"
 class Past:
     """What is known before the rows are read.
 
-    Of the last run that sent something, ``last_run`` is the id, ``last_keys`` how many keys it sent, ``last_until`` the
-    latest time of its events (milliseconds UTC), and ``last_metadata`` what was metadata; None where there is none.
+    ``has_left_nothing`` says that no run has sent anything or left it out, as a first run that found no rows.
+    ``last_runs`` are the ids of the runs that sent something last, and ``last_keys`` how many keys they sent, the last
+    of them ``newest_keys``; ``lost`` counts those of the last run that the ledgers do not know any more. ``last_until``
+    is the latest time of the last run's events (milliseconds UTC), and ``last_metadata`` what was metadata; None where
+    there is none.
     """
 
     is_first_run: bool
+    has_left_nothing: bool
     keys_were_from: KeySource | None
     usual: float | None
-    last_run: str | None = None
+    last_runs: tuple[str, ...] = ()
     last_keys: int = 0
+    newest_keys: int = 0
+    lost: int = 0
     last_until: int | None = None
     last_metadata: tuple[str, ...] | None = None
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether the ledgers have anything of what was sent."""
+        return bool(self.last_runs) or self.lost > 0
 
 
 def read_past(world: World, source: Source, session: Session) -> Past:
     """What the ledgers know of the sync before its rows are read."""
     own = source.lineage.condition
     runs = world.ledgers[ledger.RUN_LOG]
-    past = (
-        is_first_run(world, source.lineage, session),
+    has_left_nothing = _has_left_nothing(world, own, session)
+    past = Past(
+        has_left_nothing and not _has_finished(runs, own, session),
+        has_left_nothing,
         _keys_were_from(runs, own, session),
         usual(_finished(runs, own, session), ledger.naive_utc(world.clock.now())),
     )
+    past = _with_last_runs(past, world, own, session)
     found = session.rows(
-        f"select run_id, keys_accepted, coalesce(events_until, logged_at), metadata_columns from {runs} where {own}"
-        " and keys_accepted > 0 and object = 'events' order by logged_at desc limit 1"
+        f"select run_id, keys_accepted, coalesce(events_until, logged_at), metadata_columns, logged_at from {runs}"
+        f" where {own} and keys_accepted > 0 and object = 'events' order by logged_at desc limit 1"
     )
-    for run_id, keys, until, metadata in found:
-        return Past(*past, run_id, keys, _milliseconds(until), tuple(json.loads(metadata)) if metadata else None)
-    return Past(*past)
+    for run_id, accepted, until, metadata, logged_at in list(found):
+        columns = tuple(json.loads(metadata)) if metadata else None
+        lost = accepted if _is_lost(world, own, (run_id, logged_at), session) else 0
+        past = replace(past, lost=lost, last_until=_milliseconds(until), last_metadata=columns)
+    return past
+
+
+def _has_finished(runs: str, own: str, session: Session) -> bool:
+    """Whether a run has ended well; other commands leave lines in the run ledger too, but only a run has read rows."""
+    query = (
+        f"select exists (select 1 from {runs} where {own} and object = 'events' and state = 'finished'"
+        " and rows_read is not null)"
+    )
+    return bool(session.value(query))
+
+
+def _has_left_nothing(world: World, own: str, session: Session) -> bool:
+    """Whether no event of a sync may have reached Statsig, and no run has left any out."""
+    return not session.value(
+        f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where {own} and object = 'events'"
+        " and state = 'finished' and (keys_accepted > 0 or events_planned = 0 and rows_read > rows_rejected))"
+        f" or exists (select 1 from {world.ledgers[ledger.BATCHES]} where {own} and operation in ('log', 'skip')"
+        " and state in ('accepted', 'unknown'))"
+    )
+
+
+def _with_last_runs(past: Past, world: World, own: str, session: Session) -> Past:
+    """The last runs that sent something; after a quiet day those before it, too."""
+    ids: list[str] = []
+    keys, newest, until = 0, 0, None
+    for run_id, count, last in session.rows(
+        f"select run_id, sum(keys), max(coalesce(settled_at, claimed_at)) as last from {world.ledgers[ledger.BATCHES]}"
+        f" where {own} and operation = 'log' and state in ('accepted', 'unknown') group by run_id order by last desc"
+        f" limit {_MOST_RUNS}"
+    ):
+        if keys < _ENOUGH_KEYS:
+            ids.append(run_id)
+            newest = newest or int(count)
+            keys, until = keys + int(count), until or _milliseconds(last)
+    return replace(past, last_runs=tuple(ids), last_keys=keys, newest_keys=newest, last_until=until)
+
+
+def _is_lost(world: World, own: str, run: tuple[str, dt.datetime], session: Session) -> bool:
+    """Whether the ledgers have no event of a run, and none was pruned since."""
+    run_id, logged_at = run
+    deliveries, runs = world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.RUN_LOG]
+    return not session.value(
+        f"select exists (select 1 from {deliveries} where {own} and run_id = $run_id)"
+        f" or exists (select 1 from {runs} where {own} and message = 'prune' and logged_at > $logged_at)",
+        {"run_id": run_id, "logged_at": logged_at},
+    )
 
 
 def read_history(world: World, source: Source, relation: str, past: Past, session: Session) -> EventHistory:
     """All that the ledgers know of a sync that has something to send, or runs for the first time."""
-    first_run = _first_run(world, source, relation, session) if past.is_first_run else None
+    first_run = None
+    if past.has_left_nothing:
+        first_run = replace(_first_run(world, source, relation, session), is_again=not past.is_first_run)
     last_sent = None
-    if past.last_run is not None:
+    if past.has_sent:
         gone = _gone(world, source, relation, past, session)
-        last_sent = LastSent(past.last_keys, gone, past.last_until, past.last_metadata)
+        last_sent = LastSent(past.last_keys, gone, past.last_until, past.last_metadata, past.lost, past.newest_keys)
     return EventHistory(first_run, past.keys_were_from, past.usual, last_sent)
 
 
 def idle_history(past: Past) -> EventHistory:
     """What is worth knowing of a sync that has nothing to send."""
-    last_sent = LastSent(0, 0, past.last_until, past.last_metadata) if past.last_run is not None else None
+    last_sent = LastSent(0, 0, past.last_until, past.last_metadata) if past.has_sent else None
     return EventHistory(None, past.keys_were_from, past.usual, last_sent)
 
 
@@ -103,15 +169,18 @@ def _milliseconds(moment: dt.datetime) -> int:
 
 
 def _gone(world: World, source: Source, relation: str, past: Past, session: Session) -> int:
-    """How many of the keys that the last run sent the model has no more: where there are many, by a sample."""
+    """How many of the keys that were sent last the model has no more: where there are many, by a sample."""
     config = source.sync.config
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
+    if not past.last_runs:
+        return 0
     every = max(1, past.last_keys // _KEYS_LOOKED_UP)
     looked_up = session.keep(
         _LAST_KEYS,
         f"select distinct key from {world.ledgers[ledger.DELIVERIES]} where {source.lineage.condition}"
-        f" and run_id = $run_id and operation = 'log' and state = 'accepted' and hash(key) % {every} = 0",
-        {"run_id": past.last_run},
+        f" and run_id in ({_listed(past.last_runs)}) and operation = 'log' and state in ('accepted', 'unknown')"
+        f" and hash(key) % {every} = 0",
+        {},
     )
     key = sql.text_form(event_sql.resolve(config, source.columns).unique_key)
     sample = int(session.value(f"select count(*) from {looked_up}"))
@@ -129,13 +198,13 @@ def _first_run(world: World, source: Source, relation: str, session: Session) ->
 
 
 def _was_seen(world: World, source: Source, session: Session) -> bool:
-    """Whether dbt has seen the sync in the run ledger, which has no run of that name any more, to whatever project."""
+    """Whether dbt has seen the sync in the run ledger, which has no run of it with rows any more, to whatever project."""
     names = {one.sync_name for one in source.lineage.identities}
     if not names & world.state.known_syncs:
         return False
     return not session.value(
         f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where sync_name in ({_listed(names)})"
-        " and state = 'finished' and rows_read is not null)"
+        " and state = 'finished' and rows_read > 0)"
     )
 
 
@@ -146,15 +215,17 @@ def _listed(names: Iterable[str]) -> str:
 def _siblings(world: World, source: Source, relation: str, session: Session) -> Iterator[Sibling]:
     """Other syncs of these ledgers that have sent what this one would send."""
     live = live_identities(world)
-    others = tuple(_candidates(world, source, live, session))
-    if others and (query := _sent_by(world, source, relation, others)):
+    found = dict(_candidates(world, source, live, session))
+    if found and (query := _sent_by(world, source, relation, tuple(found))):
         for project, sync_name, keys in session.rows(query):
             other = Identity(project, sync_name)
-            yield Sibling(other, int(keys), other in live)
+            yield Sibling(other, int(keys), other in live, found[other])
 
 
-def _candidates(world: World, source: Source, live: Collection[Identity], session: Session) -> Iterator[Identity]:
-    """Syncs that may be this one under another name.
+def _candidates(
+    world: World, source: Source, live: Collection[Identity], session: Session
+) -> Iterator[tuple[Identity, bool]]:
+    """Syncs that may be this one under another name, and whether each is surely another.
 
     One that the project still has, and that goes to another Statsig project or reads another model, is another sync.
     """
@@ -165,9 +236,10 @@ def _candidates(world: World, source: Source, live: Collection[Identity], sessio
         " group by project, sync_name order by all"
     ):
         other = Identity(project, sync_name)
-        is_other_sync = other in live and (project != own.project or model != source.sync.model)
-        if other not in source.lineage.identities and _service(project) == _service(own.project) and not is_other_sync:
-            yield other
+        is_other = other in live and (project != own.project or model != source.sync.model)
+        is_elsewhere = is_other and project != own.project
+        if other not in source.lineage.identities and _service(project) == _service(own.project) and not is_elsewhere:
+            yield other, is_other
 
 
 def _sent_by(world: World, source: Source, relation: str, others: Sequence[Identity]) -> str | None:

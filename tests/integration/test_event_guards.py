@@ -74,7 +74,7 @@ def test_keys_that_each_build_makes_are_refused_with_the_reason(project: Project
     run_here(project)
     orders(project, query)
     error = refused(project)
-    assert "99 of the 99 keys that the last run sent are no longer in the model, and 99 new ones come" in error
+    assert "99 of the 99 keys that were sent last are no longer in the model, and 99 new ones come" in error
     assert "uuid()" in error
     assert len(arrived.events()) == 99
     orders(project, query, exclude=["event_time"])
@@ -159,3 +159,33 @@ def test_check_warns_of_a_unique_key_that_dbt_does_not_test(project: Project) ->
     assert "is not_null. Of rows" in warning
     project.test("not_null_k", "orders", "pass", test="not_null", column="k")
     assert warnings() == []
+
+
+def test_keys_made_anew_are_noticed_after_a_quiet_day_too(project: Project, arrived: StandIn) -> None:
+    query = "select md5(range || '{1}') as k, 'ann' as user_id from range({0})"
+    for rows in (500, 502):
+        orders(project, query.format(rows, "a"))
+        run_here(project)
+    orders(project, query.format(502, "b"))
+    assert "502 of the 502 keys that were sent last are no longer in the model" in refused(project)
+    assert len(arrived.events()) == 502
+
+
+def test_new_keys_that_are_allowed_have_to_be_those_that_were_sent(project: Project, arrived: StandIn) -> None:
+    orders(project, numbered(99))
+    run_here(project)
+    orders(project, "select 'v-' || range as k, 'ann' as user_id from range(99)")
+    error = refused(project, "--allow-new-keys", "orders")
+    assert "99 of the 99 keys that were sent last are no longer in the model" in error
+    assert len(arrived.events()) == 99
+
+
+def test_runs_that_found_nothing_do_not_say_what_is_usual(project: Project) -> None:
+    orders(project, numbered(20_000))
+    run_here(project)
+    for _ in range(3):
+        for ledger in ("statsig_run_log", "statsig_batch_log", "statsig_changelog"):
+            project.execute(f"update {ledger} set logged_at = logged_at - interval 1 hour")
+        run_here(project)
+    orders(project, numbered(32_000))
+    run_here(project)

@@ -367,13 +367,15 @@ def test_identifiers_of_columns_are_quoted_and_values_never_become_sql(project: 
 
 
 # What may change about a key, and whether it then may mean other rows, or look different.
+# The query, its key, and what has to be allowed before these keys are sent.
 OTHER_KEYS = {
-    "another column": ("select range as other, 'u' as user_id, range + 1 as id from range(3)", "other", True),
-    "another scale": ("select range::decimal(10, 2) as id, 'u' as user_id from range(3)", "id", True),
-    "text": ("select range::varchar as id, 'u' as user_id from range(3)", "id", True),
-    "wider": ("select range::hugeint as id, 'u' as user_id from range(3)", "id", False),
-    "in capitals": ("select range as \"ID\", 'u' as user_id from range(3)", "ID", False),
-    "decimal without a fraction": ("select range::decimal(20, 0) as id, 'u' as user_id from range(3)", "id", False),
+    "another column": ("select range as other, 'u' as user_id, range + 1 as id from range(3)", "other", ["new-keys"]),
+    # Such keys are others altogether.
+    "another scale": ("select range::decimal(10, 2) as id, 'u' as user_id from range(3)", "id", ["new-keys", "events"]),
+    "text": ("select range::varchar as id, 'u' as user_id from range(3)", "id", ["new-keys"]),
+    "wider": ("select range::hugeint as id, 'u' as user_id from range(3)", "id", []),
+    "in capitals": ("select range as \"ID\", 'u' as user_id from range(3)", "ID", []),
+    "decimal without a fraction": ("select range::decimal(20, 0) as id, 'u' as user_id from range(3)", "id", []),
 }
 
 
@@ -381,21 +383,23 @@ OTHER_KEYS = {
 def test_keys_that_come_from_elsewhere_refuse_the_sync_until_somebody_allows_them(
     project: Project, arrived: StandIn, name: str
 ) -> None:
-    query, key, is_refused = OTHER_KEYS[name]
+    query, key, refused = OTHER_KEYS[name]
     project.table("visits", "select range as id, 'u' as user_id from range(3)")
     meta = {"object": "events", "unique_key": "id", "event_name": "visit"}
     project.sync("visits", "visits", meta)
     run_here(project)
     project.table("visits", query)
     project.sync("visits", "visits", {**meta, "unique_key": key})
-    if is_refused:
-        (error,) = run_here(project, expect=3)["errors"]
-        assert error.startswith("visits: its keys were id, whole number of model.")
-        assert "--allow-new-keys visits" in error
-        assert len(arrived.events()) == 3
-        run_here(project, "--allow-new-keys", "visits")
-        (row,) = project.rows("select overrides from statsig_sync_runs where overrides is not null")
-        assert row == ("--allow-new-keys visits",)
+    allowed: list[str] = []
+    for one in refused:
+        (error,) = run_here(project, *allowed, expect=3)["errors"]
+        assert error.startswith("visits: its keys were id, whole number of model.") is (one == "new-keys")
+        assert f"--allow-{one} visits" in error
+        allowed += [f"--allow-{one}", "visits"]
+    assert len(arrived.events()) == 3
+    run_here(project, *allowed)
+    (row,) = project.rows("select max(overrides) from statsig_sync_runs")
+    assert row == (", ".join(f"--allow-{one} visits" for one in refused) or None,)
     run_here(project)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.harness import Project, dbt
 from tests.integration.in_process import command_here, run_here
-from tests.integration.stand_in import StandIn
+from tests.integration.stand_in import LOG_EVENT, StandIn
 
 ROWS = 99
 EVENTS = {"object": "events", "unique_key": "id", "event_name": "visit"}
@@ -347,3 +347,75 @@ def test_statsig_that_cannot_be_asked_is_a_note_and_refuses_nothing(project: Pro
     found = project.run()["plan"]
     assert [note for note in found["notes"] if "could not be asked whether these events are there already" in note]
     assert len(arrived.events()) == ROWS
+
+
+# What does not use a first run up, and what is lost.
+
+SENDING_LEDGERS = ("statsig_run_log", "statsig_batch_log", "statsig_changelog")
+
+
+def test_a_run_that_found_no_rows_leaves_the_first_run_to_the_next(project: Project, arrived: StandIn) -> None:
+    visits(project)
+    run_here(project)
+    renamed(project, "page_visits", "visits")
+    visits(project, "page_visits", rows=0)
+    run_here(project)
+    visits(project, "page_visits")
+    assert "write renamed_from: visits" in refused(project)
+    assert len(arrived.events()) == ROWS
+
+
+def test_ledgers_that_were_lost_are_noticed_after_a_run_that_found_no_rows(project: Project, arrived: StandIn) -> None:
+    visits(project)
+    run_here(project)
+    project.execute(*(f"delete from {ledger}" for ledger in SENDING_LEDGERS))
+    visits(project, rows=0)
+    project.log_invocation(known_syncs='["visits"]')
+    run_here(project)
+    visits(project)
+    assert "statsig_build_log knows of earlier runs" in refused(project)
+    assert len(arrived.events()) == ROWS
+
+
+def test_backfill_counts_until_something_may_have_reached_statsig(project: Project, arrived: StandIn) -> None:
+    visits(project)
+    arrived.fault("status", call=LOG_EVENT, status=401, count=None)
+    run_here(project, expect=1)
+    arrived.no_faults()
+    visits(project, backfill="none")
+    assert "FIRST RUN" in said(project, "run")
+    assert "FIRST RUN" not in said(project, "run")
+    assert arrived.events() == []
+
+
+@pytest.mark.parametrize("lost", SENDING_LEDGERS[1:])
+def test_a_ledger_that_was_lost_alone_is_noticed(project: Project, arrived: StandIn, lost: str) -> None:
+    visits(project)
+    run_here(project)
+    project.execute(f"delete from {lost}")
+    assert "statsig_run_log says that 99 event(s) of its last runs were accepted" in refused(project)
+    assert len(arrived.events()) == ROWS
+    run_here(project, "--allow-events", "visits")
+
+
+def test_events_under_the_name_of_a_former_segment_sync_run_for_the_first_time(project: Project) -> None:
+    project.table("people", "select 'ann' as user_id")
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", "create_if_missing": True}
+    project.sync("visits", "people", meta)
+    run_here(project)
+    visits(project, backfill=None)
+    assert "this is the first run" in refused(project)
+
+
+def test_another_sync_that_has_sent_the_same_keys_under_the_same_name_is_named(
+    project: Project, arrived: StandIn
+) -> None:
+    visits(project)
+    run_here(project)
+    project.table("app", "select id, 'bob' as user_id, event_time from visits where id < 60")
+    project.sync("app_visits", "app", EVENTS)
+    message = refused(project, "--select", "app_visits")
+    assert "visits has sent 60 of the same keys under the same event name" in message
+    assert "not here" not in message
+    (note,) = json.loads(said(project, "plan", "--json", STATSIG_CONSOLE_API_KEY=None))["notes"]
+    assert "they count twice in Statsig" in note

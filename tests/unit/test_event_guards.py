@@ -105,9 +105,11 @@ def test_without_a_time_keys_that_go_and_come_are_refused_whatever_they_are_of()
     assert messages(plan(9, history, has_time=False)) == []
 
 
-def test_keys_of_another_column_are_a_matter_of_their_own() -> None:
-    other = EventHistory(keys_were_from=KeySource("model.shop.old", "id, text"), last_sent=LastSent(10, 10, 0, None))
-    assert messages(plan(10, other, has_time=False)) == []
+def test_keys_of_another_column_have_to_be_those_that_were_sent() -> None:
+    old = KeySource("model.shop.old", "id, text")
+    gone, kept = (EventHistory(keys_were_from=old, last_sent=LastSent(10, one, 0, None)) for one in (10, 0))
+    assert len(messages(plan(10, gone, has_time=False))) == 1
+    assert messages(plan(10, kept, has_time=False)) == []
 
 
 def test_duplicates_are_refused_above_their_share() -> None:

@@ -27,7 +27,9 @@ def runs(*ago_and_accepted: tuple[float, int]) -> list[FinishedRun]:
         # After five days without a run, five times as many are usual.
         (runs((8, 50_000), (7, 100), (6, 100), (5, 100)), 500),
         # Runs that found nothing do not make it fewer: seven days' worth comes once a week.
-        (runs((15, 9), (14, 700), (10, 0), (8, 0), (7, 700), (1, 0)), 700),
+        (runs((22, 9), (21, 700), (14, 700), (10, 0), (8, 0), (7, 700), (1, 0)), 700),
+        # Nor do they say what is usual.
+        (runs((22, 9), (14, 700), (10, 0), (8, 0), (7, 700), (1, 0)), None),
         # Runs in quick succession are one day.
         (runs((1.3, 9), (1.2, 100), (1.1, 100), (1, 100)), 300),
         # What is older than 30 days is not looked at.
