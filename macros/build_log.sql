@@ -15,7 +15,8 @@
       {%- if node.resource_type in ['model', 'seed', 'snapshot'] and node.materialized != 'ephemeral' -%}
         {%- do rows.append({
           'record': 'node', 'unique_id': unique_id, 'resource_type': node.resource_type, 'name': node.name,
-          'status': 'started', 'relation_name': node.relation
+          'status': 'started', 'relation_name': node.relation,
+          'left_out_rows': statsig_sync.left_out_rows(graph.nodes[unique_id])
         }) -%}
       {%- endif -%}
     {%- endfor -%}
@@ -39,6 +40,7 @@
       'syncs': tojson(project.syncs),
       'graph': tojson({'nodes': project.nodes, 'tests': project.tests}),
       'ledgers': tojson(project.ledgers),
+      'lineage_hash': local_md5(project.nodes.keys() | sort | join(' ')),
       'known_syncs': tojson(statsig_sync.known_syncs())
     }) -%}
     {%- do statsig_sync.append_to_build_log(rows) -%}
@@ -51,9 +53,10 @@
   {%- set node = result.node -%}
   {%- set tested = [] -%}
   {%- if node.resource_type == 'unit_test' -%}
-    {%- for unique_id in node.depends_on.nodes if unique_id in project.nodes -%}
-      {%- do tested.append(unique_id) -%}
-    {%- endfor -%}
+    {#- Its parents are the models whose rows it makes up, too. -#}
+    {%- if node.tested_node_unique_id in project.nodes -%}
+      {%- do tested.append(node.tested_node_unique_id) -%}
+    {%- endif -%}
     {%- set is_wanted = tested | length > 0 -%}
   {%- else -%}
     {%- set is_wanted = node.unique_id in project.nodes or node.unique_id in project.tests -%}
@@ -71,6 +74,8 @@
       'completed_at': times[0].completed_at if times else none,
       'failures': result.failures,
       'left_out_rows': statsig_sync.left_out_rows(node),
+      'made_anew': statsig_sync.is_made_anew(node) if node.unique_id in project.nodes else none,
+      'parents': tojson(statsig_sync.stored_parents(node.unique_id, project.nodes)) if node.unique_id in project.nodes else none,
       'tests': tojson(tested) if tested else none
     }) -}}
   {%- endif -%}
@@ -84,6 +89,9 @@
     {{- return('--empty') -}}
   {%- elif invocation_args_dict.get('sample') -%}
     {{- return('--sample') -}}
+  {%- elif invocation_args_dict.get('event_time_start') and node.config.get('materialized') == 'incremental'
+      and node.config.get('incremental_strategy') == 'microbatch' and statsig_sync.is_made_anew(node) -%}
+    {{- return('--event-time-start') -}}
   {%- elif invocation_args_dict.get('defer') and node.resource_type != 'unit_test' -%}
     {%- set waiting = node.depends_on.nodes | list -%}
     {#- The list grows while it is read: an ephemeral model is read as a part of the node. -#}
@@ -97,6 +105,32 @@
     {%- endfor -%}
   {%- endif -%}
   {{- return(none) -}}
+{% endmacro %}
+
+
+{#- Whether a run throws away the rows that the relation has had: what an incremental model keeps, it keeps of every run. -#}
+{% macro is_made_anew(node) %}
+  {%- if node.config.get('materialized') != 'incremental' -%}
+    {{- return(true) -}}
+  {%- endif -%}
+  {%- set own = node.config.get('full_refresh') -%}
+  {{- return((flags.FULL_REFRESH if own is none else own) is true) -}}
+{% endmacro %}
+
+
+{#- The relations that a node reads, through the ephemeral models between them. -#}
+{% macro stored_parents(unique_id, nodes) %}
+  {%- set found = [] -%}
+  {%- set waiting = nodes[unique_id].parents | list -%}
+  {#- The list grows while it is read. -#}
+  {%- for parent in waiting if parent in nodes -%}
+    {%- if nodes[parent].materialized == 'ephemeral' -%}
+      {%- do waiting.extend(nodes[parent].parents) -%}
+    {%- elif parent not in found -%}
+      {%- do found.append(parent) -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {{- return(found | sort) -}}
 {% endmacro %}
 
 
@@ -187,7 +221,10 @@
 {% endmacro %}
 
 
-{#- JSON makes a text of every key, so a key that YAML reads as a number would not be seen: such mappings become pairs. -#}
+{#-
+  JSON makes a text of every key, so a key that YAML reads as a number would not be seen: such mappings become pairs. JSON
+  does not know .nan and .inf either: they become texts.
+-#}
 {% macro with_odd_keys(value) %}
   {%- if value is mapping -%}
     {%- set pairs = [] -%}
@@ -202,6 +239,8 @@
       {%- do items.append(statsig_sync.with_odd_keys(item)) -%}
     {%- endfor -%}
     {{- return(items) -}}
+  {%- elif value is float and value - value != 0 -%}
+    {{- return(value | string) -}}
   {%- endif -%}
   {{- return(value) -}}
 {% endmacro %}
@@ -240,6 +279,8 @@
       'project_name': project_name,
       'profile_name': target.profile_name,
       'target_name': target.name,
+      'target_database': target.get('database'),
+      'target_schema': target.schema,
       'command': invocation_args_dict.which,
       'dbt_version': dbt_version,
       'package_version': statsig_sync.package_version(),
@@ -269,6 +310,8 @@ values
 {% macro sql_value(value) %}
   {%- if value is none -%}
     {{- return('null') -}}
+  {%- elif value is boolean -%}
+    {{- return('true' if value else 'false') -}}
   {%- elif value is number -%}
     {{- return(value | string) -}}
   {%- elif value is string -%}

@@ -12,7 +12,7 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by project_name, profile_name, target_name
+            partition by project_name, profile_name, target_name, target_database, target_schema
             order by logged_at desc, invocation_id desc
         ) as recency
     from build_log
@@ -25,6 +25,8 @@ final as (
         project_name,
         profile_name,
         target_name,
+        target_database,
+        target_schema,
         invocation_id,
         command,
         dbt_version,
@@ -33,6 +35,7 @@ final as (
         syncs,
         graph,
         ledgers,
+        lineage_hash,
         known_syncs
     from ranked
     where recency = 1

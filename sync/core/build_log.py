@@ -7,19 +7,21 @@ The rows are written by the hooks of the dbt package (``macros/build_log.sql``) 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from sync.core.graph import DbtState, Graph, Node, NodeRun, Proof, Relation
+from sync.core.graph import TESTS, DbtState, Graph, Node, NodeRun, Proof, Relation
 from sync.spec.model import Exposure, labels_of
 
 INVOCATION_COLUMNS = (
     "project_name",
     "profile_name",
     "target_name",
+    "target_database",
+    "target_schema",
     "invocation_id",
     "command",
     "package_version",
@@ -27,6 +29,7 @@ INVOCATION_COLUMNS = (
     "syncs",
     "graph",
     "ledgers",
+    "lineage_hash",
 )
 RUN_COLUMNS = (
     "unique_id",
@@ -40,13 +43,16 @@ RUN_COLUMNS = (
     "failures",
     "relation_name",
     "left_out_rows",
+    "parents",
+    "overwritten_by",
+    "logged_at",
     "tests",
 )
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """The last dbt command of a project with a profile and a target, which ended ``logged_at`` (UTC without a zone).
+    """The last dbt command of a project into a target, which ended ``logged_at`` (UTC without a zone).
 
     What it wrote of the project is decoded by ``read_state``, only where it is needed.
     """
@@ -54,6 +60,8 @@ class Invocation:
     project_name: str
     profile_name: str
     target_name: str
+    target_database: str | None
+    target_schema: str | None
     invocation_id: str
     command: str
     package_version: str | None
@@ -61,6 +69,7 @@ class Invocation:
     syncs: str = field(repr=False)
     graph: str = field(repr=False)
     ledgers: str = field(repr=False)
+    lineage_hash: str | None = None
 
 
 class _Sync(msgspec.Struct):
@@ -98,21 +107,37 @@ class _Ledger(msgspec.Struct):
     materialized: str | None = None
 
 
-def read_state(invocation: Invocation, runs: Iterable[Sequence[Any]], known_syncs: Iterable[str]) -> DbtState:
-    """The project as the last command left it.
+@dataclass(frozen=True)
+class Watched:
+    """The graph of earlier commands that wrote down less or other nodes, and when the last of these ended."""
 
-    ``runs`` are rows with ``RUN_COLUMNS``; ``known_syncs`` are JSON lists. Raises ``msgspec.DecodeError`` for what dbt
-    did not write.
+    until: dt.datetime
+    graph: str
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the build log has beside the last command.
+
+    ``runs`` are rows with ``RUN_COLUMNS``; ``known_syncs`` are JSON lists, and ``earlier`` other graphs than the last.
     """
+
+    runs: Sequence[Sequence[Any]]
+    known_syncs: Sequence[str] = ()
+    earlier: Sequence[Watched] = ()
+
+
+def read_state(invocation: Invocation, logged: Logged) -> DbtState:
+    """The project as the last command left it. Raises ``msgspec.DecodeError`` for what dbt did not write."""
     graph = msgspec.json.decode(invocation.graph, type=_Graph)
     nodes = {unique_id: _node(unique_id, node) for unique_id, node in graph.nodes.items()}
     nodes |= {unique_id: _test(unique_id, test) for unique_id, test in graph.tests.items()}
     exposures = tuple(_exposure(sync) for sync in msgspec.json.decode(invocation.syncs, type=list[_Sync]))
     ledgers = msgspec.json.decode(invocation.ledgers, type=dict[str, _Ledger])
-    known = (name for names in known_syncs for name in msgspec.json.decode(names, type=list[str]))
+    known = (name for names in logged.known_syncs for name in msgspec.json.decode(names, type=list[str]))
     return DbtState(
         graph=Graph(invocation.project_name, nodes, exposures),
-        proof=_proof(runs),
+        proof=_proof(logged),
         ledgers={name: Relation(one.relation, one.materialized) for name, one in ledgers.items()},
         invocation_id=invocation.invocation_id,
         package_version=invocation.package_version,
@@ -162,13 +187,29 @@ def _with_own_keys(value: Any) -> Any:
     return {key: _with_own_keys(inner) for key, inner in value.items()}
 
 
-def _proof(rows: Iterable[Sequence[Any]]) -> Proof:
-    runs = [_run(dict(zip(RUN_COLUMNS, row, strict=True))) for row in rows]
-    return Proof({run.unique_id: run for run in runs})
+def _proof(logged: Logged) -> Proof:
+    watched = [(one.until, msgspec.json.decode(one.graph, type=_Graph).nodes) for one in logged.earlier]
+    runs = {}
+    for values in logged.runs:
+        row = dict(zip(RUN_COLUMNS, values, strict=True))
+        logged_at = row.pop("logged_at")
+        run = _run(row)
+        is_unwatched = run.resource_type not in TESTS and any(
+            until > logged_at and run.unique_id not in nodes for until, nodes in watched
+        )
+        runs[run.unique_id] = replace(run, is_unwatched=is_unwatched)
+    return Proof(runs)
 
 
 def _run(row: dict[str, Any]) -> NodeRun:
-    tests = row.pop("tests")
-    relation = row.pop("relation_name")
-    decoded = msgspec.json.decode(tests, type=list[str]) if tests else []
-    return NodeRun(**row, relation=relation, tests=tuple(decoded))
+    tests, parents, relation = row.pop("tests"), row.pop("parents"), row.pop("relation_name")
+    return NodeRun(
+        **row,
+        relation=relation,
+        tests=tuple(_names(tests)),
+        parents=frozenset(_names(parents)) if parents is not None else None,
+    )
+
+
+def _names(text: str | None) -> list[str]:
+    return msgspec.json.decode(text, type=list[str]) if text else []

@@ -82,11 +82,11 @@ class _Gate:
     def problems(self) -> Iterator[_Problem]:
         yield from self._model_problems()
         for unique_id in sorted(self.lineage - {self.model}):
-            run = self.proof.runs.get(unique_id)
+            run, name = self.proof.runs.get(unique_id), f"{self._name(unique_id)}, which it is made from,"
             if run is not None and run.status not in _PASSED:
-                yield self._unbuilt(run, f"{self._name(unique_id)}, which it is made from,")
-            elif run is not None and run.left_out_rows:
-                yield _left_out(run, f"{self._name(unique_id)}, which it is made from,")
+                yield self._unbuilt(run, name)
+            else:
+                yield from self._changed(unique_id, name)
         for test in self.graph.tests_on(self.lineage):
             yield from self._test_problems(test)
         yield from self._unit_test_problems()
@@ -101,13 +101,37 @@ class _Gate:
             yield _Problem(_Kind.UNPROVED, f"{name} is not among what dbt is known to have built")
         elif run.status not in _BUILT:
             yield self._unbuilt(run, name)
-        elif run.left_out_rows:
-            yield _left_out(run, name)
         else:
-            relation = node.relation if node is not None else None
-            if None not in (relation, run.relation) and relation != run.relation:
-                text = f"{name} was last built as {run.relation}, and is to be {relation} now"
-                yield _Problem(_Kind.UNPROVED, text)
+            yield from self._changed(self.model, name)
+
+    def _changed(self, unique_id: str, name: str) -> Iterator[_Problem]:
+        """Why a node that was built is not what its last build has proved."""
+        node, run = self.graph.nodes.get(unique_id), self.proof.runs.get(unique_id)
+        if node is not None and node.is_replaced:
+            text = (
+                f"{name} is a view in the warehouse and has to be a {node.materialized or 'table'}: that was not built "
+                "yet, or dbt clone has put a view in its place"
+            )
+            yield _Problem(_Kind.UNPROVED, text)
+        if run is None or node is None:
+            return
+        if run.left_out_rows:
+            yield _left_out(run, name, node)
+        if run.overwritten_by:
+            text = f"{name} was built again since, by {run.overwritten_by}, so what was proved of it here is gone"
+            yield _Problem(_Kind.UNPROVED, text)
+        if run.is_unwatched:
+            text = (
+                f"{name} was built before its syncs were out of the project for a time, in which dbt wrote down "
+                "nothing of it"
+            )
+            yield _Problem(_Kind.UNPROVED, text)
+        if None not in (node.relation, run.relation) and node.relation != run.relation:
+            text = f"{name} was last built as {run.relation}, and is to be {node.relation} now"
+            yield _Problem(_Kind.UNPROVED, text)
+        if run.parents is not None and run.parents != (parents := self.graph.stored_parents(unique_id)):
+            changed = ", ".join(sorted(map(self._name, run.parents ^ parents)))
+            yield _Problem(_Kind.UNPROVED, f"{name} was not built since what it is made from changed ({changed})")
 
     def _unbuilt(self, run: NodeRun, name: str) -> _Problem:
         match run.status:
@@ -193,11 +217,13 @@ def _failed_test(run: NodeRun, name: str) -> _Problem:
     return _Problem(_Kind.FAILED, f"{name} {verb}{count}")
 
 
-def _left_out(run: NodeRun, name: str) -> _Problem:
+def _left_out(run: NodeRun, name: str, node: Node) -> _Problem:
+    text = f"{name} was built with {run.left_out_rows}, so it is not whole"
     if run.left_out_rows == "--defer":
         text = f"{name} was built with --defer, from what another target holds, which is not proved here"
-        return _Problem(_Kind.FAILED, text)
-    return _Problem(_Kind.FAILED, f"{name} was built with {run.left_out_rows}, so it is not whole")
+    if node.materialized == "incremental":
+        text += f"; it stays so until its rows are made anew: dbt run --full-refresh --select {node.name}"
+    return _Problem(_Kind.FAILED, text)
 
 
 def _is_before(one: dt.datetime | None, other: dt.datetime | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sync.spec.model import Exposure
 
@@ -17,7 +17,8 @@ class Node:
 
     ``relation`` is the name in the warehouse, quoted as dbt quotes it; None where the node has none.
     ``attached_to`` is the node that a generic test stands on, ``materialized`` how dbt makes the node.
-    ``test_name`` and ``test_column`` say what a generic test tests, such as ``unique`` and ``order_id``.
+    ``test_name`` and ``test_column`` say what a generic test tests, such as ``unique`` and ``order_id``. ``is_view``
+    says whether the relation is a view in the warehouse, None where that is not known.
     """
 
     unique_id: str
@@ -29,11 +30,17 @@ class Node:
     materialized: str | None = None
     test_name: str | None = None
     test_column: str | None = None
+    is_view: bool | None = None
 
     @property
     def is_live(self) -> bool:
         """Whether it gives what its parents hold at the moment."""
-        return self.materialized in ("view", "ephemeral")
+        return self.materialized in ("view", "ephemeral") or bool(self.is_view)
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether it has to hold rows of its own, and is a view: ``dbt clone`` and others make that of a table."""
+        return bool(self.is_view) and self.materialized in ("table", "incremental", "seed", "snapshot")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,14 @@ class Graph:
     project_name: str
     nodes: Mapping[str, Node] = field(default_factory=dict)
     exposures: tuple[Exposure, ...] = ()
+
+    def with_views(self, relations: frozenset[str]) -> Graph:
+        """The graph where these relations are views in the warehouse, and all others are not."""
+        nodes = {
+            unique_id: replace(node, is_view=node.relation in relations) if node.relation is not None else node
+            for unique_id, node in self.nodes.items()
+        }
+        return replace(self, nodes=nodes)
 
     def ancestors(self, unique_id: str) -> frozenset[str]:
         """The unique ids of all that the node is made from, itself included."""
@@ -54,6 +69,18 @@ class Graph:
                 found.add(current)
                 node = self.nodes.get(current)
                 waiting.extend(node.depends_on if node else ())
+        return frozenset(found)
+
+    def stored_parents(self, unique_id: str) -> frozenset[str]:
+        """The nodes whose relations a node reads, through the ephemeral models between them."""
+        found: set[str] = set()
+        waiting = list(self.nodes[unique_id].depends_on) if unique_id in self.nodes else []
+        while waiting:
+            parent = self.nodes.get(waiting.pop())
+            if parent is not None and parent.materialized == "ephemeral":
+                waiting.extend(parent.depends_on)
+            elif parent is not None:
+                found.add(parent.unique_id)
         return frozenset(found)
 
     def tested_by(self, test: Node, lineage: frozenset[str]) -> tuple[str, ...]:
@@ -75,6 +102,8 @@ class NodeRun:
 
     ``status`` is dbt's, or ``started`` where dbt has said nothing more. ``tests`` holds what a unit test tests, for a
     graph without unit tests. ``left_out_rows`` names the option for which a model does not hold all of its rows.
+    ``parents`` are the nodes whose relations it was made from, None where that is not known; ``overwritten_by`` is what
+    has built the same relation since, and ``is_unwatched`` says whether dbt may have done so without writing it down.
     """
 
     unique_id: str
@@ -89,6 +118,9 @@ class NodeRun:
     relation: str | None = None
     left_out_rows: str | None = None
     tests: tuple[str, ...] = ()
+    parents: frozenset[str] | None = None
+    overwritten_by: str | None = None
+    is_unwatched: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ class _Arguments(msgspec.Struct):
     which: str = "(an unknown command)"
     empty: Any = None
     sample: Any = None
+    defer: Any = None
     target: str | None = None
     profile: str | None = None
     profiles_dir: str | None = None
@@ -154,7 +155,6 @@ def read_artifacts(manifest_file: Path, results_file: Path) -> Artifacts:
     manifest = _read(manifest_file, _Manifest, _OLDEST_MANIFEST)
     results = _read(results_file, _RunResults, _OLDEST_RESULTS)
     graph, arguments = _graph(manifest), results.args
-    left_out = "--empty" if arguments.empty else "--sample" if arguments.sample else None
     return Artifacts(
         graph=graph,
         ledgers=_ledgers(manifest),
@@ -162,9 +162,27 @@ def read_artifacts(manifest_file: Path, results_file: Path) -> Artifacts:
         results_invocation_id=results.metadata.invocation_id,
         arguments=_arguments(arguments),
         runs={one.unique_id: _run(one, results, graph) for one in results.results},
-        left_out_rows=left_out,
+        left_out_rows=_left_out_rows(results, graph),
         built_at=_naive(results.metadata.generated_at),
     )
+
+
+def _left_out_rows(results: _RunResults, graph: Graph) -> str | None:
+    """The option for which models may not have all rows of this target; None where they have them."""
+    if results.args.empty:
+        return "--empty"
+    if results.args.sample:
+        return "--sample"
+    built = {one.unique_id for one in results.results}
+    models = {model for exposure in graph.exposures for model in exposure.depends_on}
+    lineage = frozenset().union(*map(graph.ancestors, models))
+    # What this command did not build itself, it may have read from another target.
+    is_deferred = any(
+        node.resource_type != "source" and node.materialized != "ephemeral" and unique_id not in built
+        for unique_id, node in graph.nodes.items()
+        if unique_id in lineage
+    )
+    return "--defer" if results.args.defer and is_deferred else None
 
 
 @dataclass(frozen=True)
@@ -189,10 +207,14 @@ def read_graph(path: Path) -> Graph:
 
 @dataclass(frozen=True)
 class Command:
-    """A dbt command: its invocation, what it was told, and when it ended (UTC without a zone)."""
+    """A dbt command: its invocation, what it was told, and when it ended (UTC without a zone).
+
+    ``is_idle`` says whether it found nothing to do: dbt runs no hooks then.
+    """
 
     invocation_id: str
     arguments: Arguments
+    is_idle: bool
     ended_at: dt.datetime | None = None
 
 
@@ -203,7 +225,8 @@ def read_command(path: Path) -> Command | None:
     except ConfigError:
         return None
     metadata = results.metadata
-    return Command(metadata.invocation_id, _arguments(results.args), _naive(metadata.generated_at))
+    is_idle = not results.results
+    return Command(metadata.invocation_id, _arguments(results.args), is_idle, _naive(metadata.generated_at))
 
 
 def _arguments(found: _Arguments) -> Arguments:

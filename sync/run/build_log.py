@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
-from sync.core.build_log import INVOCATION_COLUMNS, RUN_COLUMNS, Invocation, read_state
+from sync.core.build_log import INVOCATION_COLUMNS, RUN_COLUMNS, Invocation, Logged, Watched, read_state
 from sync.core.graph import DbtState
 from sync.core.sql import identifier
 from sync.edges.warehouse import Session
@@ -20,49 +20,87 @@ BUILD_LOG, INVOCATIONS, NODE_RUNS = "statsig_build_log", "statsig_invocations", 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Whose build is wanted: a profile and a target, and a project where one is at hand."""
+    """Whose build is wanted: a profile and a target, and a project where one is at hand.
+
+    ``database`` and ``schema`` are what the target names here; None where that is not known.
+    """
 
     profile: str
     target: str
     project: str | None = None
+    database: str | None = None
+    schema: str | None = None
 
     def is_met_by(self, found: Invocation) -> bool:
         """Whether an invocation was of these."""
         is_same = (found.profile_name, found.target_name) == (self.profile, self.target)
-        return is_same and self.project in (None, found.project_name)
+        is_here = _fits(self.database, found.target_database) and _fits(self.schema, found.target_schema)
+        return is_same and is_here and self.project in (None, found.project_name)
 
     def __str__(self) -> str:
         project = f", project '{self.project}'" if self.project else ""
-        return f"profile '{self.profile}', target '{self.target}'{project}"
+        schema = f", schema '{self.schema}'" if self.schema else ""
+        return f"profile '{self.profile}', target '{self.target}'{schema}{project}"
+
+
+def _fits(wanted: str | None, found: str | None) -> bool:
+    return wanted is None or (found is not None and wanted.casefold() == found.casefold())
+
+
+_OWN = " and ".join(
+    f"{name} is not distinct from ${name}"
+    for name in ("project_name", "profile_name", "target_name", "target_database", "target_schema")
+)
 
 
 @dataclass(frozen=True)
 class BuildLog:
-    """The build log with the last command of a project: ``relation`` is its name in the warehouse."""
+    """The build log with the last command of a project into a target: ``relation`` is its name in the warehouse."""
 
     invocation: Invocation
     relation: str
 
+    @property
+    def _own(self) -> dict[str, str | None]:
+        one = self.invocation
+        return {
+            "project_name": one.project_name,
+            "profile_name": one.profile_name,
+            "target_name": one.target_name,
+            "target_database": one.target_database,
+            "target_schema": one.target_schema,
+        }
+
     def has(self, invocation_id: str, session: Session) -> bool:
-        """Whether it has anything of a dbt command."""
-        query = f"select exists (select 1 from {self.relation} where invocation_id = $invocation_id)"
-        return bool(session.value(query, {"invocation_id": invocation_id}))
+        """Whether it has anything of a dbt command of this project into this target."""
+        query = f"select exists (select 1 from {self.relation} where invocation_id = $invocation_id and {_OWN})"
+        return bool(session.value(query, {"invocation_id": invocation_id, **self._own}))
 
     def state(self, session: Session) -> DbtState:
         """The project as its last command left it. Raises ``ConfigError`` where that cannot be read."""
-        one = self.invocation
-        own = {"project": one.project_name, "profile": one.profile_name, "target": one.target_name}
-        condition = "project_name = $project and profile_name = $profile and target_name = $target"
-        runs = session.rows(
-            f"select {', '.join(RUN_COLUMNS)} from {_beside(self.relation, NODE_RUNS)} where {condition}", own
-        )
-        known = session.rows(
-            f"select distinct known_syncs from {self.relation} where {condition} and known_syncs is not null", own
-        )
         try:
-            return read_state(one, list(runs), [row[0] for row in known])
-        except msgspec.DecodeError as error:
-            raise _fault(f"{self.relation} holds what no dbt command of this package writes ({error}).") from error
+            found = read_state(self.invocation, self._logged(session))
+        except (msgspec.DecodeError, TypeError) as error:
+            raise _fault(
+                f"{self.relation} holds what no dbt command of this package writes ({error}). Run dbt build."
+            ) from error
+        relations = [node.relation for node in found.graph.nodes.values() if node.relation is not None]
+        return replace(found, graph=found.graph.with_views(session.views(relations)))
+
+    def _logged(self, session: Session) -> Logged:
+        view = _beside(self.relation, NODE_RUNS)
+        if _columns(session, view) is None:
+            raise _fault(f"there is no {view}. Create it again with: dbt build")
+        runs = session.rows(f"select {', '.join(RUN_COLUMNS)} from {view} where {_OWN}", self._own)
+        known = session.rows(
+            f"select distinct known_syncs from {self.relation} where {_OWN} and known_syncs is not null", self._own
+        )
+        earlier = session.rows(
+            f"select max(logged_at), max(graph) from {self.relation} where record = 'invocation' and {_OWN}"
+            " and lineage_hash <> $lineage_hash group by lineage_hash",
+            {**self._own, "lineage_hash": self.invocation.lineage_hash},
+        )
+        return Logged(list(runs), [row[0] for row in known], [Watched(*row) for row in earlier])
 
 
 def find_build_log(session: Session, wanted: Wanted, now: dt.datetime) -> BuildLog:
@@ -86,12 +124,17 @@ def find_build_log(session: Session, wanted: Wanted, now: dt.datetime) -> BuildL
 
 def _invocations(session: Session, relation: str) -> Sequence[Invocation]:
     view = _beside(relation, INVOCATIONS)
+    if _columns(session, view) is None:
+        return ()
+    return [Invocation(*row) for row in session.rows(f"select {', '.join(INVOCATION_COLUMNS)} from {view}")]
+
+
+def _columns(session: Session, view: str) -> object | None:
+    """The columns of a view on the build log; None where it is not there."""
     try:
-        if session.columns(view) is None:
-            return ()
+        return session.columns(view)
     except UnreadableError as error:
         raise _fault(f"{error} Create it again with: dbt build") from error
-    return [Invocation(*row) for row in session.rows(f"select {', '.join(INVOCATION_COLUMNS)} from {view}")]
 
 
 def _beside(relation: str, name: str) -> str:
@@ -102,8 +145,8 @@ def _beside(relation: str, name: str) -> str:
 def _none(wanted: Wanted, found: Sequence[BuildLog], now: dt.datetime) -> str:
     advice = (
         f"Run dbt build with {wanted}. If dbt has just built it: the dbt package statsig_sync must be installed, its "
-        "hooks on-run-start and on-run-end must not be switched off, and dbt must have used the profile and the target "
-        "that statsig-sync uses."
+        "hooks on-run-start and on-run-end must not be switched off, the package's models must keep their names "
+        "(generate_alias_name), and dbt must have used the profile, target and schema that statsig-sync uses."
     )
     if not found:
         return f"dbt has written no build log here, so nothing proves the data. {advice}"
@@ -120,8 +163,8 @@ def _described(log: BuildLog, now: dt.datetime) -> str:
     one = log.invocation
     ago = spoken((now - one.logged_at).total_seconds())
     return (
-        f"project '{one.project_name}', profile '{one.profile_name}', target '{one.target_name}' (dbt {one.command}, "
-        f"{ago} ago, in {log.relation})"
+        f"project '{one.project_name}', profile '{one.profile_name}', target '{one.target_name}', schema "
+        f"'{one.target_database}.{one.target_schema}' (dbt {one.command}, {ago} ago, in {log.relation})"
     )
 
 

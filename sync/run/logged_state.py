@@ -43,16 +43,20 @@ class LoggedSource:
     def doubt(self) -> str | None:
         """Where dbt's last command in the project at hand is not in the build log that is opened here.
 
-        A command that is older than the last one in the build log says nothing.
+        A command that is older than the last one in the build log says nothing, nor does one that had nothing to do. Of
+        one that is not logged, such as ``docs generate``, it is told that it was for another target: it may follow a
+        build for that one.
         """
         found = read_command(self.artifacts / "run_results.json") if self.artifacts else None
-        if found is None or found.arguments.which not in _LOGGED:
+        if found is None or found.is_idle:
             return None
         arguments = found.arguments
         usual = self.usual or self.wanted
         built = Wanted(arguments.profile or usual.profile, arguments.target or usual.target)
         is_elsewhere = (built.profile, built.target) != (self.wanted.profile, self.wanted.target)
         if self.is_explicit and (is_elsewhere or self.usual is None):
+            return None
+        if arguments.which not in _LOGGED and not is_elsewhere:
             return None
         with self.warehouse.reading() as session:
             log = self._log(session)
@@ -77,6 +81,6 @@ def _not_logged(arguments: Arguments, opened: Wanted) -> str:
         )
     return (
         f"the last command of dbt here, dbt {arguments.which}, is not in the build log of {opened}: it was with "
-        "another profile, target or warehouse, or the hooks of the dbt package statsig_sync did not run. Run dbt build "
-        "with this profile and target, and look for on-run-end in its output"
+        "another profile, target, schema or warehouse, or the hooks of the dbt package statsig_sync did not run. Run "
+        "dbt build with this profile and target, and look for on-run-end in its output"
     )

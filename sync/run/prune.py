@@ -190,12 +190,17 @@ def _old_runs(world: World) -> str:
 def _old_builds(world: World) -> str:
     """What dbt has written of commands, but for the last of each project and target and the last run of each node.
 
-    A command that knew of other runs of syncs than the last one stays: runs that are not in the ledgers any more.
+    A command that knew of other runs of syncs, or of other nodes, than the last one stays, and a run that left rows
+    out.
     """
-    own = "project_name, profile_name, target_name, unique_id"
+    own = "project_name, profile_name, target_name, target_database, target_schema, unique_id"
     last = world.ledgers[ledger.INVOCATIONS]
+    is_kept = (
+        "(left_out_rows is not null and resource_type not in ('test', 'unit_test'))"
+        f" or ({own}, invocation_id) in (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]})"
+    )
     return (
         f"logged_at < $before and invocation_id not in (select invocation_id from {last})"
         f" and case when record = 'invocation' then known_syncs in (select known_syncs from {last})"
-        f" else ({own}, invocation_id) not in (select {own}, invocation_id from {world.ledgers[ledger.NODE_RUNS]}) end"
+        f" and lineage_hash in (select lineage_hash from {last}) else not ({is_kept}) end"
     )

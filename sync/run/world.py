@@ -13,7 +13,7 @@ from sync.core.clock import Clock
 from sync.core.graph import DbtState, Graph, Proof
 from sync.core.sql import is_relation
 from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path, usual_names
-from sync.edges.warehouse import Warehouse, open_warehouse, silent
+from sync.edges.warehouse import Warehouse, open_warehouse, silent, target_place
 from sync.errors import ConfigError, Fault
 from sync.run.artifact_state import ArtifactSource, find_artifacts
 from sync.run.build_log import Wanted
@@ -141,7 +141,8 @@ def open_world(
     if location.manifest or location.run_results:
         source = ArtifactSource(*find_artifacts(location.manifest, location.run_results, folder), profile, usual)
     else:
-        wanted = Wanted(profile.name, profile.target, project.name if project and project.name else None)
+        own = project.name if project and project.name else None
+        wanted = Wanted(profile.name, profile.target, own, *target_place(profile.output))
         is_explicit = location.target is not None or location.profile is not None
         source = LoggedSource(warehouse, clock, wanted, folder, usual, is_explicit=is_explicit)
     state = source.read()

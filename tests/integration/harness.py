@@ -7,6 +7,7 @@ its models and exposures to the build log as dbt's hooks write them.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import itertools
 import json
 import os
@@ -217,7 +218,10 @@ class Project:
 
     def _log_invocation(self, warehouse: duckdb.DuckDBPyConnection, **more: Any) -> None:
         texts = {name: json.dumps(value) for name, value in self._loaded(warehouse).items()}
-        _append(warehouse, {"record": "invocation", **texts, "known_syncs": "[]", **more})
+        nodes = " ".join(sorted(self.logged["graph"]["nodes"]))
+        lineage_hash = hashlib.md5(nodes.encode(), usedforsecurity=False).hexdigest()
+        fixed = {"record": "invocation", "lineage_hash": lineage_hash, "known_syncs": "[]"}
+        _append(warehouse, {**fixed, **texts, **more})
 
     # The artifacts
 
@@ -300,6 +304,8 @@ def _append(warehouse: duckdb.DuckDBPyConnection, row: Mapping[str, Any]) -> Non
         "project_name": PACKAGE,
         "profile_name": PACKAGE,
         "target_name": "dev",
+        "target_database": "warehouse",
+        "target_schema": "main",
         "command": "build",
         "package_version": __version__,
     }

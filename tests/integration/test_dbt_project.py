@@ -55,10 +55,10 @@ LEDGERS = {
     "statsig_build_log": """
         invocation_id varchar not null, record varchar not null, logged_at timestamp not null,
         project_name varchar not null, profile_name varchar not null, target_name varchar not null,
-        command varchar not null, dbt_version varchar, package_version varchar, unique_id varchar,
+        target_database varchar, target_schema varchar, command varchar not null, dbt_version varchar, package_version varchar, unique_id varchar,
         resource_type varchar, name varchar, status varchar, relation_name varchar, started_at timestamp,
-        completed_at timestamp, failures bigint, left_out_rows varchar, tests varchar, syncs varchar, graph varchar,
-        ledgers varchar, known_syncs varchar""",
+        completed_at timestamp, failures bigint, left_out_rows varchar, made_anew boolean, parents varchar,
+        tests varchar, syncs varchar, graph varchar, ledgers varchar, lineage_hash varchar, known_syncs varchar""",
 }
 # The others are the sync's.
 FILLED_BY_DBT = "statsig_build_log"
@@ -71,10 +71,11 @@ VIEWS = {
     "statsig_members": "project segment_id id status",
     "statsig_event_hours": "sync_name project event_name first_hour hour events last_settled_at",
     "statsig_unsettled": "sync_name project destination operation key batch_id run_id claimed_at message",
-    "statsig_invocations": """project_name profile_name target_name invocation_id command dbt_version package_version
-        logged_at syncs graph ledgers known_syncs""",
-    "statsig_node_runs": """project_name profile_name target_name unique_id resource_type name invocation_id command
-        status relation_name started_at completed_at failures left_out_rows tests""",
+    "statsig_invocations": """project_name profile_name target_name target_database target_schema invocation_id command
+        dbt_version package_version logged_at syncs graph ledgers lineage_hash known_syncs""",
+    "statsig_node_runs": """project_name profile_name target_name target_database target_schema unique_id resource_type
+        name invocation_id command status relation_name started_at completed_at logged_at failures left_out_rows parents
+        overwritten_by tests""",
 }
 
 

@@ -271,7 +271,18 @@ def test_a_command_that_changed_or_tested_data_and_that_this_build_log_does_not_
 @pytest.mark.parametrize("which", ["compile", "list", "generate", "freshness", "parse", "show"])
 def test_a_command_that_changes_no_data_needs_not_be_in_the_build_log(project: Project, which: str) -> None:
     visits(project, "visits")
+    last_command(project, "elsewhere", which)
+    assert command_here(project, "plan").returncode == 0
+    # It may follow a build for another target, whose results it has overwritten.
     last_command(project, "elsewhere", which, target="prod")
+    assert "target 'prod'" in refused(project)
+    assert command_here(project, "plan", "--target", "dev").returncode == 0
+
+
+def test_a_command_that_found_nothing_to_do_leaves_the_proof_as_it_is(project: Project) -> None:
+    visits(project, "visits")
+    last_command(project, "elsewhere", "run")
+    project.write_artifact("run_results", {**project.artifact("run_results"), "results": []})
     assert command_here(project, "plan").returncode == 0
 
 

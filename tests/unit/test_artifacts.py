@@ -184,7 +184,7 @@ def test_the_command_that_wrote_results_is_known_where_they_can_be_read(file: Pa
     assert found is not None
     assert (found.invocation_id, found.arguments) == ("invocation-2", arguments)
     file.write_text(json.dumps(changed(RESULTS, "metadata/generated_at", "2026-10-01T11:00:00+02:00")))
-    assert read_command(file) == Command("invocation-2", arguments, dt.datetime(2026, 10, 1, 9))
+    assert read_command(file) == Command("invocation-2", arguments, False, dt.datetime(2026, 10, 1, 9))
     for content in ("", "{}", json.dumps(MANIFEST), json.dumps(changed(RESULTS, "args/which", 5))):
         file.write_text(content)
         assert read_command(file) is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.core.build_log import Invocation, read_state
+from sync.core.build_log import Invocation, Logged, Watched, read_state
 from sync.core.graph import DbtState, Node, NodeRun, Relation
 from sync.spec.model import Exposure
 
@@ -41,12 +41,18 @@ GRAPH = {
 LEDGERS = {"statsig_run_log": {"relation": '"shop"."main"."statsig_run_log"', "materialized": "ledger"}}
 
 
-def state(runs: list[tuple[Any, ...]] | None = None, known: tuple[str, ...] = (), **texts: Any) -> DbtState:
+def state(
+    runs: list[tuple[Any, ...]] | None = None,
+    known: tuple[str, ...] = (),
+    earlier: tuple[Watched, ...] = (),
+    **texts: Any,
+) -> DbtState:
     """What is read of an invocation; ``texts`` replace what it wrote of the project."""
     written = {"syncs": [SYNC], "graph": GRAPH, "ledgers": LEDGERS, **texts}
     encoded = {name: value if isinstance(value, str) else json.dumps(value) for name, value in written.items()}
-    invocation = Invocation("shop", "shop", "prod", "invocation-1", "build", "0.2.0", ENDED, **encoded)
-    return read_state(invocation, runs or [], known)
+    place = ("shop", "shop", "prod", "shop", "main")
+    invocation = Invocation(*place, "invocation-1", "build", "0.2.0", ENDED, **encoded)
+    return read_state(invocation, Logged(runs or [], known, earlier))
 
 
 def test_the_project_is_read_as_the_last_command_left_it() -> None:
@@ -95,6 +101,9 @@ def test_what_became_of_a_node_is_read_with_what_a_unit_test_tests() -> None:
             None,
             '"a"',
             "--empty",
+            '["source.shop.raw.customers"]',
+            "project b",
+            ended,
             None,
         ),
         (
@@ -109,12 +118,27 @@ def test_what_became_of_a_node_is_read_with_what_a_unit_test_tests() -> None:
             2,
             None,
             None,
+            None,
+            None,
+            ended,
             '["model.shop.audience"]',
         ),
     ]
     assert state(rows).proof.runs == {
         "model.shop.audience": NodeRun(
-            "model.shop.audience", "model", "audience", "success", "i1", "build", began, ended, None, '"a"', "--empty"
+            "model.shop.audience",
+            "model",
+            "audience",
+            "success",
+            "i1",
+            "build",
+            began,
+            ended,
+            None,
+            '"a"',
+            "--empty",
+            parents=frozenset({"source.shop.raw.customers"}),
+            overwritten_by="project b",
         ),
         "unit_test.shop.u": NodeRun(
             "unit_test.shop.u",

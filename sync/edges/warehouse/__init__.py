@@ -2,6 +2,7 @@
 
 from sync.edges.warehouse.opener import silent
 from sync.edges.warehouse.opening import Warehouse, open_warehouse
+from sync.edges.warehouse.output import target_place
 from sync.edges.warehouse.session import Session
 
-__all__ = ["Session", "Warehouse", "open_warehouse", "silent"]
+__all__ = ["Session", "Warehouse", "open_warehouse", "silent", "target_place"]

@@ -37,13 +37,12 @@ class Extras:
             if one.name not in self._attached and one.is_named_in(query):
                 self._attach(one, self.read_only, is_awaited=True)
 
-    def attach_files(self) -> bool:
-        """Attaches the files that can be at once; returns whether there was any."""
-        waiting = [one for one in self.output.attachments if one.file is not None and one.name not in self._attached]
-        for one in waiting:
-            with suppress(duckdb.Error, WarehouseError):
-                self._attach(one, self.read_only, is_awaited=False)
-        return bool(waiting)
+    def attach_files(self) -> None:
+        """Attaches the files that can be at once."""
+        for one in self.output.attachments:
+            if one.file is not None and one.name not in self._attached:
+                with suppress(duckdb.Error, WarehouseError):
+                    self._attach(one, self.read_only, is_awaited=False)
 
     def complete(self, problem: str = "") -> None:
         """Fetches all that dbt's session has, in dbt's order; what cannot be had is in ``lacking``.

@@ -119,6 +119,18 @@ def local_file(path: str) -> Path | None:
     return None if rest.startswith(MEMORY) or _SCHEME.match(rest) else Path(rest).expanduser()
 
 
+def target_place(output: Mapping[str, Any]) -> tuple[str | None, str]:
+    """The database and the schema of dbt's target; None for a database whose name dbt takes from an unusual path.
+
+    Source: dbt-duckdb, ``DuckDBCredentials.path_derived_database_name``.
+    """
+    schema = str(output.get("schema") or "main")
+    if output.get("database"):
+        return str(output["database"]), schema
+    file = local_file(str(output.get("path") or MEMORY))
+    return (file.stem if file is not None and file.name.strip(".").count(".") <= 1 else None), schema
+
+
 def read_output(file: str, output: Mapping[str, Any]) -> Output:
     """What an output says. A relative path counts from the current folder, as in dbt.
 

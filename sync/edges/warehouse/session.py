@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import duckdb
@@ -77,6 +77,13 @@ class Session:
         )
         return next((row[0] for row in found), None)
 
+    def views(self, relations: Iterable[str]) -> frozenset[str]:
+        """Those of the relations that are views; what cannot be attached at once has none."""
+        self._extras.attach_files()
+        names = "lower(database_name), lower(schema_name), lower(view_name)"
+        views = set(self.rows(f"select {names} from duckdb_views() where not internal"))
+        return frozenset(one for one in relations if tuple(map(str.lower, sql.parts(one))) in views)
+
     def columns(self, relation: str) -> tuple[Column, ...] | None:
         """The relation's columns in order, as dbt sees them; None where there is no such relation.
 
@@ -148,14 +155,13 @@ class Session:
             raise UnreadableError(text, is_view=is_view) from None
 
     def relations_named(self, name: str) -> tuple[str, ...]:
-        """The tables of this name in all schemas, as SQL text; in what the profile attaches where it is not at home."""
+        """The tables of this name in all schemas, also of the files that the profile attaches, as SQL text."""
         query = (
             "select table_catalog, table_schema, table_name from information_schema.tables"
             " where table_type = 'BASE TABLE' and lower(table_name) = $name order by all"
         )
-        found = list(self.rows(query, {"name": name.lower()}))
-        if not found and self._extras.attach_files():
-            found = list(self.rows(query, {"name": name.lower()}))
+        self._extras.attach_files()
+        found = self.rows(query, {"name": name.lower()})
         return tuple(".".join(map(sql.identifier, row)) for row in found)
 
     def frame(self, query: str, parameters: Parameters | None = None) -> pl.DataFrame:
