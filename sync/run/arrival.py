@@ -211,7 +211,7 @@ def _no_metadata(sync: Sync) -> str:
     column = sync.config.unique_key if isinstance(sync.config, EventConfig) else ""
     return (
         f"{sync.name}: single events cannot be looked for in Statsig's logs: {column} is not in their metadata, "
-        "because the column is mapped to another field or excluded."
+        "because the column is mapped to another field or excluded, or its name is none that Statsig's filter takes."
     )
 
 
