@@ -11,12 +11,14 @@ import pytest
 
 from sync import sandbox
 from sync.cli import printing
+from sync.core import arrival
 from sync.core.ledger import naive_utc
 from sync.run.verify import Verification, VerifyRequest
 from sync.run.verify import verify as compare
 from sync.sandbox import Settings
 from tests.integration.harness import Project
 from tests.integration.in_process import StillClock, command_here, manner_of, run_still, world_of
+from tests.integration.scripted import Asked, Said, scripted
 from tests.integration.stand_in import READ_LOGS, READ_METRICS, StandIn, rule
 
 HOUR = 3600.0
@@ -53,15 +55,19 @@ def verify(project: Project, clock: StillClock, *names: str, **more: Any) -> Ver
     return compare(world_of(project, clock), VerifyRequest(names=names, **more), manner_of())
 
 
+def day_count(value: Any) -> dict[str, Any]:
+    return {"value": value, "unitType": "overall", "metricName": "visit", "metricType": "event_count"}
+
+
 def keys(found: Verification) -> list[str]:
-    return [one.verdict for arrival in found.arrivals for one in arrival.keys]
+    return [one.verdict for its in found.arrivals for one in its.keys]
 
 
 def days(found: Verification) -> list[tuple[Any, ...]]:
     return [
         (one.event_name, one.day, one.expected, one.counted, one.verdict, one.missing)
-        for arrival in found.arrivals
-        for one in arrival.days
+        for its in found.arrivals
+        for one in its.days
     ]
 
 
@@ -117,6 +123,34 @@ def test_a_day_for_which_statsig_has_no_figure_is_not_known(
     clock.sleep(OLD_ENOUGH)
     found = verify(project, clock)
     assert [one[3:] for one in days(found)] == [(None, "unknown", 0)]
+    assert printing.verified_exit_code(found) == 0
+
+
+@pytest.mark.parametrize("beside", [(403, {"status": 403, "message": "no"}), (200, [])], ids=["403", "no figure"])
+def test_an_event_that_may_count_for_a_day_whose_count_cannot_be_had_is_not_surely_missing(
+    project: Project, clock: StillClock, beside: Said
+) -> None:
+    noon = clock.now() - dt.timedelta(days=4)
+    late = arrival.end_of(arrival.pacific_day(naive_utc(noon))) - dt.timedelta(seconds=30)
+    project.table(
+        "visits",
+        "select range as id, 'u' as user_id,"
+        f" case range when 0 then timestamp '{late}' else timestamp '{naive_utc(noon)}' end as event_time"
+        " from range(5)",
+    )
+    project.sync("visits", "visits", VISITS)
+    assert run_still(project, clock).exit_code == 0
+    clock.sleep(OLD_ENOUGH)
+
+    def answer(asked: Asked) -> Said:
+        if not asked.path.endswith("/metrics/values"):
+            return 200, {"message": "ok", "data": []}
+        return (200, [day_count(4)]) if asked.parameters["date"] == noon.date().isoformat() else beside
+
+    with scripted(answer) as server:
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        found = verify(project, clock)
+    assert days(found) == [("visit", noon.date(), 5, 4, "unknown", 0)]
     assert printing.verified_exit_code(found) == 0
 
 
