@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sync.core import arrival, ledger, sql
 from sync.core.arrival import DayArrival, DaySent, HourSent, Sought
+from sync.core.delivery import State
 from sync.core.ledger import RunIdentity
 from sync.core.lineage import Lineage
 from sync.edges.settings import console_endpoint, missing_console_key
@@ -165,7 +166,8 @@ def _ask_days(sent: Sent, counts: _Counts, now: dt.datetime) -> tuple[tuple[DayA
     ]
     notes = []
     if counts.problem:
-        notes.append(f"{sent.sync.name}: Statsig's counts of days could not be asked for: {counts.problem}")
+        done = "be asked for" if counts.is_refused else "all be read"
+        notes.append(f"{sent.sync.name}: Statsig's counts of days could not {done}: {counts.problem}")
     if len(wanted) > len(newest):
         notes.append(f"{sent.sync.name}: {len(wanted) - len(newest):,} more days of other names were not looked at.")
     return tuple(found), notes
@@ -173,11 +175,15 @@ def _ask_days(sent: Sent, counts: _Counts, now: dt.datetime) -> tuple[tuple[DayA
 
 @dataclass
 class _Counts:
-    """Statsig's counts of days, each asked for once; ``problem`` says why they cannot be had."""
+    """Statsig's counts of days, each asked for once; ``problem`` says why some cannot be had.
+
+    Where Statsig refuses to answer, it is not asked again; an answer that cannot be read is one of a single day.
+    """
 
     client: ConsoleClient
     consoles: Consoles
     problem: str | None = None
+    is_refused: bool = False
     _known: dict[str, dict[dt.date, int | None]] = field(default_factory=dict)
 
     def of(self, sent: DaySent) -> dict[dt.date, int | None]:
@@ -189,12 +195,14 @@ class _Counts:
 
     def _ask(self, name: str, days: Iterable[dt.date], counts: dict[dt.date, int | None]) -> None:
         for day in days:
-            if day in counts or self.problem:
+            if day in counts or self.is_refused:
                 continue
             self.consoles.heartbeat()
             count, outcome = self.client.event_count(day, name)
             counts[day] = count.count if count is not None else None
-            self.problem = why(outcome) if count is None else None
+            if count is None:
+                self.problem = why(outcome)
+                self.is_refused = outcome.state is not State.ACCEPTED
 
 
 def _by_name(days: Iterable[DaySent]) -> dict[str, dict[dt.date, DaySent]]:

@@ -154,6 +154,35 @@ def test_an_event_that_may_count_for_a_day_whose_count_cannot_be_had_is_not_sure
     assert printing.verified_exit_code(found) == 0
 
 
+@pytest.mark.parametrize("value", [1e308, 10**30, -1])
+def test_a_count_that_can_be_none_is_not_known_and_the_other_days_are(
+    project: Project, clock: StillClock, value: float
+) -> None:
+    days_ago = [clock.now() - dt.timedelta(days=days) for days in (3, 2)]
+    times = ", ".join(f"timestamp '{naive_utc(moment)}'" for moment in days_ago)
+    project.table(
+        "visits", f"select generate_subscripts([{times}], 1) as id, 'u' as user_id, unnest([{times}]) as event_time"
+    )
+    project.sync("visits", "visits", VISITS)
+    assert run_still(project, clock).exit_code == 0
+    clock.sleep(OLD_ENOUGH)
+    odd, other = (moment.date() for moment in days_ago)
+
+    def answer(asked: Asked) -> Said:
+        if not asked.path.endswith("/metrics/values"):
+            return 200, {"message": "ok", "data": []}
+        return 200, [day_count(value if asked.parameters["date"] == odd.isoformat() else 1)]
+
+    with scripted(answer) as server:
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        found = verify(project, clock)
+    assert days(found) == [("visit", odd, 1, None, "unknown", 0), ("visit", other, 1, 1, "fine", 0)]
+    assert found.notes == (
+        "visits: Statsig's counts of days could not all be read: HTTP 200: the answer cannot be read.",
+    )
+    assert printing.verified_exit_code(found) == 0
+
+
 def test_what_others_send_under_the_same_name_does_not_matter(
     project: Project, clock: StillClock, arrived: StandIn
 ) -> None:

@@ -86,6 +86,8 @@ def test_logs_are_read_leniently_and_what_is_no_list_is_no_answer(answer: Any, e
         ({"message": "ok", "data": [BY_USER, OTHER]}, DayCount(None)),
         ([], DayCount(None)),
         ({"message": "ok", "data": [{**OVERALL, "value": None}]}, DayCount(None)),
+        ([{**OVERALL, "value": 71.0}], DayCount(71)),
+        ([{**OVERALL, "value": 2**63 - 1}], DayCount(2**63 - 1)),
         ({"message": "ok", "data": {"value": 3}}, None),
     ],
 )
@@ -96,6 +98,13 @@ def test_the_count_of_a_day_is_the_overall_value_of_that_event(answer: Any, expe
     (asked,) = server.calls("GET", "/console/v1/metrics/values")
     wanted = {"date": "2026-07-01", "metricName": "ordered", "metricType": "event_count"}
     assert wanted.items() <= asked.parameters.items()
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, 1e308, 10**30, 2**63, "71", True, [71]])
+def test_a_count_that_can_be_none_is_an_answer_that_cannot_be_read(value: Any) -> None:
+    with asking([BY_USER, {**OVERALL, "value": value}]) as (client, _):
+        count, outcome = client.event_count(dt.date(2026, 7, 1), "ordered")
+    assert (count, outcome.state) == (None, State.ACCEPTED)
 
 
 @pytest.mark.parametrize(
