@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,16 @@ class KeyArrival:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is known of the events of a sync; ``notes`` say what cannot be known, and why."""
+    """What is known of the events of a sync; ``notes`` say what cannot be known, and why.
+
+    ``recent`` counts those of the requests of the last days, whatever their own days are.
+    """
 
     sync_name: str
     keys: tuple[KeyArrival, ...]
     days: tuple[DayArrival, ...]
     notes: tuple[str, ...]
+    recent: int
 
     @property
     def missing(self) -> int:
@@ -56,12 +60,13 @@ class Arrival:
 class Sent:
     """What the ledgers know of the events of a sync that is verified.
 
-    ``sample`` holds some of the events of recent requests, ``days`` all days that are looked at; ``key_metadata`` is
-    the metadata key that holds the unique key, None where none does.
+    ``recent`` counts the events of recent requests, ``sample`` holds some of them, ``days`` all days that are looked
+    at; ``key_metadata`` is the metadata key that holds the unique key, None where none does.
     """
 
     sync: Sync
     key_metadata: str | None
+    recent: int
     sample: tuple[Sought, ...]
     days: tuple[DaySent, ...]
 
@@ -87,22 +92,30 @@ def read_sent(world: World, sync: Sync, sample: int, session: Session) -> Sent:
     """What the ledgers know of the events of a sync; ``sample`` is how many of them to look for."""
     now = ledger.naive_utc(world.clock.now())
     lineage = lineages(world, [sync], session)[sync.name]
-    chosen = _sample(world, lineage.condition, sample, now, session) if sample else ()
-    return Sent(sync, key_metadata(world, sync, session), chosen, _days(world, lineage, now, session))
+    recent, since = _recent(world, lineage.condition), {"since": now - dt.timedelta(days=arrival.DAYS)}
+    events = int(session.value(f"select coalesce(sum(keys), 0) from {recent}", since))
+    chosen = _sample(world, recent, since, sample, session) if sample else ()
+    return Sent(sync, key_metadata(world, sync, session), events, chosen, _days(world, lineage, now, session))
 
 
-def _sample(world: World, own: str, count: int, now: dt.datetime, session: Session) -> tuple[Sought, ...]:
-    """Some events of the requests of the last days, newest first."""
-    batches, changelog = world.ledgers[ledger.BATCHES], world.ledgers[ledger.CHANGELOG]
+def _recent(world: World, own: str) -> str:
+    """The requests that were accepted since ``$since``: what follows ``from``."""
+    batches = world.ledgers[ledger.BATCHES]
+    return f"{batches} where {own} and operation = 'log' and state = 'accepted' and settled_at > $since"
+
+
+def _sample(
+    world: World, recent: str, since: Mapping[str, dt.datetime], count: int, session: Session
+) -> tuple[Sought, ...]:
+    """Some events of recent requests, newest first."""
+    changelog = world.ledgers[ledger.CHANGELOG]
     # Batches of which a key was forgotten, or was written before names were, have fewer keys to choose from.
     named = f"from {changelog} where event_name is not null and batch_id in"
-    recent = f"{batches} where {own} and operation = 'log' and state = 'accepted' and settled_at > $since"
-    parameters = {"since": now - dt.timedelta(days=arrival.DAYS)}
     found = session.rows(
         f"select recent.batch_id, claimed_at, settled_at, count(*) from (select * from {recent}) as recent"
         f" join (select batch_id {named} (select batch_id from {recent})) as named on recent.batch_id = named.batch_id"
         " group by all order by settled_at desc, max(sequence) desc",
-        parameters,
+        since,
     )
     requests = list(found)
     places = arrival.spread([int(row[3]) for row in requests], count)
@@ -139,7 +152,7 @@ def ask(world: World, sent: Sent, consoles: Consoles) -> Arrival:
         raise LookupError(f"{sent.sync.name} was not checked")
     keys, key_notes = _ask_keys(sent, beside[0], consoles)
     days, day_notes = _ask_days(sent, _Counts(beside[0], consoles), ledger.naive_utc(world.clock.now()))
-    return Arrival(sent.sync.name, keys, days, (*key_notes, *day_notes))
+    return Arrival(sent.sync.name, keys, days, (*key_notes, *day_notes), sent.recent)
 
 
 def _ask_keys(sent: Sent, client: ConsoleClient, consoles: Consoles) -> tuple[tuple[KeyArrival, ...], list[str]]:

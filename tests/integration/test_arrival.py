@@ -266,6 +266,22 @@ def test_requests_and_days_of_more_than_a_week_ago_are_not_looked_at(project: Pr
     assert (keys(found), days(found)) == ([], [])
 
 
+@pytest.mark.parametrize("more", [{"sample": 0}, {"counts_only": True}], ids=["no sample", "counts only"])
+def test_events_of_older_days_that_were_accepted_lately_are_not_said_to_be_none(
+    project: Project, clock: StillClock, capsys: pytest.CaptureFixture[str], more: dict[str, Any]
+) -> None:
+    def said() -> str:
+        printing.print_verified(verify(project, clock, **more))
+        return capsys.readouterr().out
+
+    sent(project, clock, 3, days_ago=20)
+    assert said() == (
+        "visits: events: 3 accepted in the last 7 days, none of a day that is looked at; no single one was looked for\n"
+    )
+    clock.sleep(9 * 24 * HOUR)
+    assert said() == "visits: events: none were accepted in the last 7 days\n"
+
+
 def test_names_and_select_choose_syncs_of_both_kinds(project: Project, clock: StillClock, arrived: StandIn) -> None:
     sent(project, clock, 1)
     arrived.put_segment("people")
