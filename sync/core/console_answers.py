@@ -32,6 +32,14 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Environments:
+    """The names of environments on a page, and whether another page follows."""
+
+    names: tuple[str, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True)
 class LogRow:
     """An event that the Logs Explorer shows: ``timestamp`` is ISO 8601, ``fields`` holds the columns asked for."""
 
@@ -110,14 +118,16 @@ def version(outcome: Outcome) -> Version | None:
     return Version(number, is_updating)
 
 
-def environments(outcome: Outcome) -> tuple[str, ...] | None:
-    """The names of the project's environments: the answer of ``GET /environments``."""
+def environments(outcome: Outcome) -> Environments | None:
+    """The names of the project's environments on this page: the answer of ``GET /environments``."""
     data = _data(outcome)
     listed = data.get("environments") if isinstance(data, dict) else data
     if not isinstance(listed, list):
         return None
     names = [one.get("name") if isinstance(one, dict) else one for one in listed]
-    return tuple(name for name in names if isinstance(name, str))
+    pagination = outcome.data.get("pagination")
+    has_more = isinstance(pagination, dict) and pagination.get("nextPage") is not None
+    return Environments(tuple(name for name in names if isinstance(name, str)), has_more)
 
 
 def log_page(outcome: Outcome) -> LogPage | None:

@@ -124,6 +124,40 @@ def test_environments_are_the_names_of_the_project(answer: Any, names: tuple[str
     assert len(server.calls("GET", "/console/v1/environments")) == 1
 
 
+def page_of_environments(number: int, *names: str, is_last: bool = False) -> Any:
+    following = None if is_last else f"/console/v1/environments?page={number + 1}"
+    return {
+        "message": "ok",
+        "data": {"environments": [{"name": name} for name in names]},
+        "pagination": {"pageNumber": number, "nextPage": following},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        (
+            [(200, page_of_environments(1, "live", "qa")), (200, page_of_environments(2, "eu", is_last=True))],
+            ("live", "qa", "eu"),
+        ),
+        ([(200, page_of_environments(1, "live")), (403, {"status": 403, "message": "no"})], None),
+        # Pages that repeat themselves have no end.
+        ([(200, page_of_environments(1, "live")), (200, page_of_environments(2, "live"))], None),
+    ],
+    ids=["two pages", "a page that is refused", "no end"],
+)
+def test_environments_are_read_from_all_pages_or_not_known(pages: list[Said], expected: tuple[str, ...] | None) -> None:
+    def answer(asked: Asked) -> Said:
+        return pages[int(asked.parameters.get("page", 1)) - 1]
+
+    with (
+        scripted(answer) as server,
+        closing(ConsoleClient(server.url, CONSOLE_KEY, StillClock(), Patience(attempts=2))) as client,
+    ):
+        found, _ = client.environments()
+    assert found == expected
+
+
 def test_a_call_that_is_refused_comes_back_with_the_reason() -> None:
     with asking({"status": 403, "message": f"Forbidden resource {CONSOLE_KEY}"}, 403) as (client, _):
         for value, outcome in (client.environments(), client.logs("x", ["y"], 0, 1), client.segment("people")):
