@@ -52,8 +52,11 @@ def print_arrivals(arrivals: Sequence[Arrival]) -> None:
 
 
 def _keys(one: Arrival) -> str:
-    if not one.keys and not one.days:
+    if not one.keys and not one.days and not one.recent:
         return f"none were accepted in the last {DAYS} days"
+    if not one.keys and not one.days:
+        accepted = f"{one.recent:,} accepted in the last {DAYS} days"
+        return f"{accepted}, none of a day that is looked at; no single one was looked for"
     if not one.keys:
         return "no single one was looked for"
     counts = Counter(key.verdict for key in one.keys)

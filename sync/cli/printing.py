@@ -183,7 +183,7 @@ def result_line(result: SyncResult) -> str:
         for count, word in (
             (result.rejected, "refused by Statsig"),
             (result.unsent, "not sent"),
-            (max(result.unknown, result.waiting), "in doubt"),
+            (result.unknown + result.waiting, "in doubt"),
         )
         if count
     ]

@@ -173,7 +173,8 @@ def judge_day(sent: DaySent, counts: Counts, others: Mapping[dt.date, DaySent], 
     """What the counts prove of a day; ``others`` are the days of the same name, ``now`` is UTC without a zone.
 
     Statsig sets an event's time right by the sender's clock, so that one close to midnight may count for the day
-    beside its own: as many as that day has too many, and the hour there holds, are not surely missing.
+    beside its own: as many as that day has too many, and the hour there holds, are not surely missing. Where it is
+    not known how many that day has, all that the hour holds may be there.
     """
     counted = counts.get(sent.day)
     if now < max(end_of(sent.day), sent.last_settled_at) + FINAL_AFTER:
@@ -183,10 +184,10 @@ def judge_day(sent: DaySent, counts: Counts, others: Mapping[dt.date, DaySent], 
     short = sent.events - counted
     if short <= 0:
         return DayArrival(sent.event_name, sent.day, sent.events, counted, FINE)
-    before, after = (sent.day + dt.timedelta(days=days) for days in (-1, 1))
-    missing = (
-        short - min(sent.at_start, _surplus(before, counts, others)) - min(sent.at_end, _surplus(after, counts, others))
-    )
+    missing = short
+    for close, days in ((sent.at_start, -1), (sent.at_end, 1)):
+        surplus = _surplus(sent.day + dt.timedelta(days=days), counts, others, now)
+        missing -= close if surplus is None else min(close, surplus)
     verdict = MISSING if missing > 0 else UNKNOWN
     return DayArrival(sent.event_name, sent.day, sent.events, counted, verdict, max(missing, 0))
 
@@ -200,7 +201,10 @@ def neighbours(sent: DaySent, counts: Counts) -> list[dt.date]:
     return [sent.day + dt.timedelta(days=days) for events, days in sides if events]
 
 
-def _surplus(day: dt.date, counts: Counts, others: Mapping[dt.date, DaySent]) -> int:
-    """How many more events Statsig has of a day than the ledgers."""
-    own = others[day].events if day in others else 0
-    return max(0, (counts.get(day) or 0) - own)
+def _surplus(day: dt.date, counts: Counts, others: Mapping[dt.date, DaySent], now: dt.datetime) -> int | None:
+    """How many more events Statsig has of a day than the ledgers; None where its count is not known, or not whole."""
+    counted, own = counts.get(day), others.get(day)
+    settled_at = own.last_settled_at if own else end_of(day)
+    if counted is None or now < max(end_of(day), settled_at) + FINAL_AFTER:
+        return None
+    return max(0, counted - (own.events if own else 0))

@@ -12,6 +12,9 @@ from typing import Any, TypeGuard
 from sync.core.delivery import Outcome, State
 from sync.core.reading import Page, Version
 
+# The first number that does not fit a bigint.
+_TOO_MANY = 2**63
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -26,6 +29,14 @@ class Segment:
     count: int
     is_enabled: bool = True
     is_archived: bool = False
+
+
+@dataclass(frozen=True)
+class Environments:
+    """The names of environments on a page, and whether another page follows."""
+
+    names: tuple[str, ...]
+    has_more: bool
 
 
 @dataclass(frozen=True)
@@ -112,14 +123,16 @@ def version(outcome: Outcome) -> Version | None:
     return Version(number, is_updating)
 
 
-def environments(outcome: Outcome) -> tuple[str, ...] | None:
-    """The names of the project's environments: the answer of ``GET /environments``."""
+def environments(outcome: Outcome) -> Environments | None:
+    """The names of the project's environments on this page: the answer of ``GET /environments``."""
     data = _data(outcome)
     listed = data.get("environments") if isinstance(data, dict) else data
     if not isinstance(listed, list):
         return None
     names = [one.get("name") if isinstance(one, dict) else one for one in listed]
-    return tuple(name for name in names if isinstance(name, str))
+    pagination = outcome.data.get("pagination")
+    has_more = isinstance(pagination, dict) and pagination.get("nextPage") is not None
+    return Environments(tuple(name for name in names if isinstance(name, str)), has_more)
 
 
 def log_page(outcome: Outcome) -> LogPage | None:
@@ -145,16 +158,28 @@ def _log_row(row: Mapping[str, Any]) -> LogRow:
 
 
 def event_count(outcome: Outcome, name: str) -> DayCount | None:
-    """The answer of ``GET /metrics/values`` for the event of this name: ``unitType: overall`` is the day's count."""
+    """The answer of ``GET /metrics/values`` for the event of this name: ``unitType: overall`` is the day's count.
+
+    None where what stands there can be no count: no whole number, or one that no ledger holds.
+    """
     data = _data(outcome)
     if not isinstance(data, list):
         return None
-    counts = [
-        row["value"]
+    said = [
+        row.get("value")
         for row in _objects(data)
-        if row.get("unitType") == "overall" and row.get("metricName", name) == name and _is_number(row.get("value"))
+        if row.get("unitType") == "overall" and row.get("metricName", name) == name
     ]
-    return DayCount(round(max(counts)) if counts else None)
+    values = [value for value in said if value is not None]
+    counts = [int(value) for value in values if _is_count(value)]
+    if len(counts) < len(values):
+        return None
+    return DayCount(max(counts, default=None))
+
+
+def _is_count(value: object) -> TypeGuard[int | float]:
+    """Whether it is a finite whole number that is not negative and fits the ledgers' bigint."""
+    return _is_number(value) and 0 <= value < _TOO_MANY and value == int(value)
 
 
 def _objects(rows: Sequence[Any]) -> Iterable[dict[str, Any]]:

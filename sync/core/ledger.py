@@ -135,6 +135,23 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+# The views over them, and what is read there. Those of the build log are looked at where that is read.
+VIEWS: Mapping[str, tuple[str, ...]] = {
+    BATCHES: (
+        *("batch_id", "run_id", "sync_name", "project", "destination", "operation", "state", "sequence", "keys"),
+        *("body_bytes", "attempts", "http_status", "elapsed_ms", "message", "claimed_at", "settled_at"),
+    ),
+    DELIVERIES: (
+        *("sync_name", "project", "destination", "operation", "key", "row_hash", "event_name", "event_time", "state"),
+        *("batch_id", "run_id", "sequence", "claimed_at", "settled_at"),
+    ),
+    MEMBERSHIP: ("project", "segment_id", "id", "status", "doubt"),
+    UNSETTLED: (
+        *("sync_name", "project", "destination", "operation", "key", "batch_id", "run_id", "claimed_at", "message"),
+    ),
+    EVENT_HOURS: ("sync_name", "project", "event_name", "first_hour", "hour", "events", "last_settled_at"),
+}
+
 
 @dataclass(frozen=True)
 class RunIdentity:
@@ -288,14 +305,20 @@ def column_problem(ledger: str, columns: Sequence[Column]) -> str | None:
     """What keeps a ledger that has these columns from taking what this version appends; None where nothing does."""
     schema = SCHEMAS.get(ledger, {})
     found = {column.name.lower(): column for column in columns}
-    missing = [name for name in schema if name not in found]
     others = [
         f"{name} is {found[name].type} and has to be a {_KINDS[kind].value}"
         for name, kind in schema.items()
         if name in found and found[name].kind is not _KINDS[kind]
     ]
-    parts = [*([f"has no column {', '.join(missing)}"] if missing else []), *others]
-    return "; ".join(parts) or None
+    lacking = lacking_columns(tuple(schema), columns)
+    return "; ".join([*([lacking] if lacking else []), *others]) or None
+
+
+def lacking_columns(wanted: Sequence[str], columns: Sequence[Column]) -> str | None:
+    """Which of the wanted columns a relation does not have, as part of a sentence; None where it has all."""
+    found = {column.name.lower() for column in columns}
+    missing = [name for name in wanted if name not in found]
+    return f"has no column {', '.join(missing)}" if missing else None
 
 
 def frame(ledger: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

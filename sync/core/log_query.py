@@ -20,8 +20,8 @@ def event_query(name: str, *metadata: tuple[str, str]) -> str:
 
 
 def is_askable(name: str) -> bool:
-    """Whether Statsig's filter can name this metadata key."""
-    return bool(name) and not any(one.isspace() or one in ':"()*' for one in name)
+    """Whether Statsig's filter can name this metadata key: a second ``@`` in front of it is no name any more."""
+    return bool(name) and not name.startswith("@") and not any(one.isspace() or one in ':"()*' for one in name)
 
 
 def _quoted(text: str) -> str:

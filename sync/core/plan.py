@@ -486,6 +486,13 @@ def settle_advice(plan: EventPlan) -> str:
     return f"Settle them with: statsig-sync resolve {plan.sync.name} --as sent, or --as unsent."
 
 
+def resend_advice(plan: EventPlan) -> str:
+    """What the next run does about events in doubt that may go again."""
+    if _asks(plan.sync):
+        return "The next run asks Statsig about them, and sends those again that are not found."
+    return "The next run sends them again."
+
+
 def size_warnings(plan: SegmentPlan) -> list[str]:
     """What Statsig's documentation says of lists of this size ("ID Lists", size limits)."""
     if not plan.keys:

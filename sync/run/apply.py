@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.events import Event, RejectedRow, request_body
-from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, settle_advice
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, resend_advice, settle_advice
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
@@ -60,7 +60,7 @@ class SyncResult:
     """What became of a sync's keys. ``state`` is finished, failed or aborted, as in the run ledger.
 
     ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted; ``waiting``
-    events of earlier runs that are still in doubt.
+    events of earlier runs that are still in doubt, and that no run sends again by itself.
     """
 
     sync_name: str
@@ -125,11 +125,10 @@ class Applier:
         """Writes how a sync has ended: its last state, why it is not finished, and what waits for a person."""
         plan, (state, message) = journal.plan, conclusion
         waiting = 0
-        if isinstance(plan, EventPlan) and plan.doubts.unsettled:
-            waiting = unsettled_events(self.world, plan.lineage, session)
-            if waiting:
-                left = f"{waiting:,} event(s) are still in doubt; see statsig_unsettled. {settle_advice(plan)}"
-                message = f"{message} {left}" if message else left
+        if isinstance(plan, EventPlan) and (plan.doubts.unsettled or journal.tally.unknown):
+            unsettled = unsettled_events(self.world, plan.lineage, session)
+            waiting = _waiting(plan, journal, unsettled)
+            message = " ".join([*([message] if message else []), *_still_in_doubt(plan, waiting, unsettled)]) or None
         journal.end(session, state, message or self.remark)
         return _result(journal, state, message, waiting)
 
@@ -250,9 +249,27 @@ class Applier:
 
 
 def _unknown(plan: SyncPlan) -> str:
-    is_held = isinstance(plan, EventPlan) and not plan.may_resend and not plan.doubts.unsettled
-    advice = f" {settle_advice(plan)}" if isinstance(plan, EventPlan) and is_held else ""
-    return f"the outcome of some requests is not known; see statsig_unsettled.{advice}"
+    # Of events, the end of the run says more.
+    where = "" if isinstance(plan, EventPlan) else "; see statsig_unsettled"
+    return f"the outcome of some requests is not known{where}."
+
+
+def _waiting(plan: EventPlan, journal: Journal, unsettled: int) -> int:
+    """How many of the unsettled events are of earlier runs and wait for a person.
+
+    Where events in doubt may go again, what this run meant to send and Statsig did not take goes again.
+    """
+    if not plan.may_resend:
+        return unsettled - journal.tally.unknown
+    return min(unsettled, max(plan.doubts.waiting, unsettled - journal.tally.unknown - journal.unsent))
+
+
+def _still_in_doubt(plan: EventPlan, waiting: int, unsettled: int) -> Iterator[str]:
+    """What to say of the events that are in doubt at the end of a run: those that wait, and those that go again."""
+    for_a_person = waiting if plan.may_resend else unsettled
+    for events, advice in ((for_a_person, settle_advice(plan)), (unsettled - for_a_person, resend_advice(plan))):
+        if events:
+            yield f"{events:,} event(s) are still in doubt; see statsig_unsettled. {advice}"
 
 
 def _result(journal: Journal, state: str, message: str | None, waiting: int) -> SyncResult:

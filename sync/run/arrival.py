@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sync.core import arrival, ledger, sql
 from sync.core.arrival import DayArrival, DaySent, HourSent, Sought
+from sync.core.delivery import State
 from sync.core.ledger import RunIdentity
 from sync.core.lineage import Lineage
 from sync.edges.settings import console_endpoint, missing_console_key
@@ -38,12 +39,16 @@ class KeyArrival:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is known of the events of a sync; ``notes`` say what cannot be known, and why."""
+    """What is known of the events of a sync; ``notes`` say what cannot be known, and why.
+
+    ``recent`` counts those of the requests of the last days, whatever their own days are.
+    """
 
     sync_name: str
     keys: tuple[KeyArrival, ...]
     days: tuple[DayArrival, ...]
     notes: tuple[str, ...]
+    recent: int
 
     @property
     def missing(self) -> int:
@@ -55,12 +60,13 @@ class Arrival:
 class Sent:
     """What the ledgers know of the events of a sync that is verified.
 
-    ``sample`` holds some of the events of recent requests, ``days`` all days that are looked at; ``key_metadata`` is
-    the metadata key that holds the unique key, None where none does.
+    ``recent`` counts the events of recent requests, ``sample`` holds some of them, ``days`` all days that are looked
+    at; ``key_metadata`` is the metadata key that holds the unique key, None where none does.
     """
 
     sync: Sync
     key_metadata: str | None
+    recent: int
     sample: tuple[Sought, ...]
     days: tuple[DaySent, ...]
 
@@ -86,22 +92,30 @@ def read_sent(world: World, sync: Sync, sample: int, session: Session) -> Sent:
     """What the ledgers know of the events of a sync; ``sample`` is how many of them to look for."""
     now = ledger.naive_utc(world.clock.now())
     lineage = lineages(world, [sync], session)[sync.name]
-    chosen = _sample(world, lineage.condition, sample, now, session) if sample else ()
-    return Sent(sync, key_metadata(world, sync, session), chosen, _days(world, lineage, now, session))
+    recent, since = _recent(world, lineage.condition), {"since": now - dt.timedelta(days=arrival.DAYS)}
+    events = int(session.value(f"select coalesce(sum(keys), 0) from {recent}", since))
+    chosen = _sample(world, recent, since, sample, session) if sample else ()
+    return Sent(sync, key_metadata(world, sync, session), events, chosen, _days(world, lineage, now, session))
 
 
-def _sample(world: World, own: str, count: int, now: dt.datetime, session: Session) -> tuple[Sought, ...]:
-    """Some events of the requests of the last days, newest first."""
-    batches, changelog = world.ledgers[ledger.BATCHES], world.ledgers[ledger.CHANGELOG]
+def _recent(world: World, own: str) -> str:
+    """The requests that were accepted since ``$since``: what follows ``from``."""
+    batches = world.ledgers[ledger.BATCHES]
+    return f"{batches} where {own} and operation = 'log' and state = 'accepted' and settled_at > $since"
+
+
+def _sample(
+    world: World, recent: str, since: Mapping[str, dt.datetime], count: int, session: Session
+) -> tuple[Sought, ...]:
+    """Some events of recent requests, newest first."""
+    changelog = world.ledgers[ledger.CHANGELOG]
     # Batches of which a key was forgotten, or was written before names were, have fewer keys to choose from.
     named = f"from {changelog} where event_name is not null and batch_id in"
-    recent = f"{batches} where {own} and operation = 'log' and state = 'accepted' and settled_at > $since"
-    parameters = {"since": now - dt.timedelta(days=arrival.DAYS)}
     found = session.rows(
         f"select recent.batch_id, claimed_at, settled_at, count(*) from (select * from {recent}) as recent"
         f" join (select batch_id {named} (select batch_id from {recent})) as named on recent.batch_id = named.batch_id"
         " group by all order by settled_at desc, max(sequence) desc",
-        parameters,
+        since,
     )
     requests = list(found)
     places = arrival.spread([int(row[3]) for row in requests], count)
@@ -138,7 +152,7 @@ def ask(world: World, sent: Sent, consoles: Consoles) -> Arrival:
         raise LookupError(f"{sent.sync.name} was not checked")
     keys, key_notes = _ask_keys(sent, beside[0], consoles)
     days, day_notes = _ask_days(sent, _Counts(beside[0], consoles), ledger.naive_utc(world.clock.now()))
-    return Arrival(sent.sync.name, keys, days, (*key_notes, *day_notes))
+    return Arrival(sent.sync.name, keys, days, (*key_notes, *day_notes), sent.recent)
 
 
 def _ask_keys(sent: Sent, client: ConsoleClient, consoles: Consoles) -> tuple[tuple[KeyArrival, ...], list[str]]:
@@ -165,7 +179,8 @@ def _ask_days(sent: Sent, counts: _Counts, now: dt.datetime) -> tuple[tuple[DayA
     ]
     notes = []
     if counts.problem:
-        notes.append(f"{sent.sync.name}: Statsig's counts of days could not be asked for: {counts.problem}")
+        done = "be asked for" if counts.is_refused else "all be read"
+        notes.append(f"{sent.sync.name}: Statsig's counts of days could not {done}: {counts.problem}")
     if len(wanted) > len(newest):
         notes.append(f"{sent.sync.name}: {len(wanted) - len(newest):,} more days of other names were not looked at.")
     return tuple(found), notes
@@ -173,11 +188,15 @@ def _ask_days(sent: Sent, counts: _Counts, now: dt.datetime) -> tuple[tuple[DayA
 
 @dataclass
 class _Counts:
-    """Statsig's counts of days, each asked for once; ``problem`` says why they cannot be had."""
+    """Statsig's counts of days, each asked for once; ``problem`` says why some cannot be had.
+
+    Where Statsig refuses to answer, it is not asked again; an answer that cannot be read is one of a single day.
+    """
 
     client: ConsoleClient
     consoles: Consoles
     problem: str | None = None
+    is_refused: bool = False
     _known: dict[str, dict[dt.date, int | None]] = field(default_factory=dict)
 
     def of(self, sent: DaySent) -> dict[dt.date, int | None]:
@@ -189,12 +208,14 @@ class _Counts:
 
     def _ask(self, name: str, days: Iterable[dt.date], counts: dict[dt.date, int | None]) -> None:
         for day in days:
-            if day in counts or self.problem:
+            if day in counts or self.is_refused:
                 continue
             self.consoles.heartbeat()
             count, outcome = self.client.event_count(day, name)
             counts[day] = count.count if count is not None else None
-            self.problem = why(outcome) if count is None else None
+            if count is None:
+                self.problem = why(outcome)
+                self.is_refused = outcome.state is not State.ACCEPTED
 
 
 def _by_name(days: Iterable[DaySent]) -> dict[str, dict[dt.date, DaySent]]:
@@ -211,7 +232,7 @@ def _no_metadata(sync: Sync) -> str:
     column = sync.config.unique_key if isinstance(sync.config, EventConfig) else ""
     return (
         f"{sync.name}: single events cannot be looked for in Statsig's logs: {column} is not in their metadata, "
-        "because the column is mapped to another field or excluded."
+        "because the column is mapped to another field or excluded, or its name is none that Statsig's filter takes."
     )
 
 

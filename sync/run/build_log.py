@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from sync import __version__
 from sync.core.build_log import INVOCATION_COLUMNS, RUN_COLUMNS, Invocation, Logged, Watched, read_state
 from sync.core.graph import DbtState
+from sync.core.ledger import lacking_columns
 from sync.core.sql import identifier
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, UnreadableError
@@ -89,8 +91,8 @@ class BuildLog:
 
     def _logged(self, session: Session) -> Logged:
         view = _beside(self.relation, NODE_RUNS)
-        if _columns(session, view) is None:
-            raise _fault(f"there is no {view}. Create it again with: dbt build")
+        if not _is_there(session, view, RUN_COLUMNS):
+            raise _missing(view)
         runs = session.rows(f"select {', '.join(RUN_COLUMNS)} from {view} where {_OWN}", self._own)
         known = session.rows(
             f"select distinct known_syncs from {self.relation} where {_OWN} and known_syncs is not null", self._own
@@ -108,11 +110,12 @@ def find_build_log(session: Session, wanted: Wanted, now: dt.datetime) -> BuildL
 
     Raises ``ConfigError`` where dbt has written none, or where several projects could be meant.
     """
-    found = [
-        BuildLog(one, relation)
-        for relation in session.relations_named(BUILD_LOG)
-        for one in _invocations(session, relation)
-    ]
+    relations = session.relations_named(BUILD_LOG)
+    views = [(relation, _beside(relation, INVOCATIONS)) for relation in relations]
+    readable = [(relation, view) for relation, view in views if _is_there(session, view, INVOCATION_COLUMNS)]
+    if views and not readable:
+        raise _missing(views[0][1])
+    found = [BuildLog(one, relation) for relation, view in readable for one in _invocations(session, view)]
     fitting = [log for log in found if wanted.is_met_by(log.invocation)]
     if not fitting:
         raise _fault(_none(wanted, found, now))
@@ -122,19 +125,31 @@ def find_build_log(session: Session, wanted: Wanted, now: dt.datetime) -> BuildL
     return max(fitting, key=lambda log: log.invocation.logged_at)
 
 
-def _invocations(session: Session, relation: str) -> Sequence[Invocation]:
-    view = _beside(relation, INVOCATIONS)
-    if _columns(session, view) is None:
-        return ()
+def _invocations(session: Session, view: str) -> Sequence[Invocation]:
     return [Invocation(*row) for row in session.rows(f"select {', '.join(INVOCATION_COLUMNS)} from {view}")]
 
 
-def _columns(session: Session, view: str) -> object | None:
-    """The columns of a view on the build log; None where it is not there."""
+def _is_there(session: Session, view: str, wanted: Sequence[str]) -> bool:
+    """Whether there is a view on the build log. Raises ``ConfigError`` for one without the wanted columns."""
     try:
-        return session.columns(view)
+        columns = session.columns(view)
     except UnreadableError as error:
-        raise _fault(f"{error} Create it again with: dbt build") from error
+        raise _fault(f"{error} {_AGAIN}") from error
+    if columns is None:
+        return False
+    if problem := lacking_columns(wanted, columns):
+        raise _fault(
+            f"{view} {problem}. This is statsig-sync {__version__}, and the view is of another version of the dbt "
+            f"package statsig_sync: install the package in version {__version__} (dbt deps). {_AGAIN}"
+        )
+    return True
+
+
+def _missing(view: str) -> ConfigError:
+    return _fault(f"there is no {view}. {_AGAIN}")
+
+
+_AGAIN = "Create it again with: dbt build"
 
 
 def _beside(relation: str, name: str) -> str:

@@ -61,7 +61,7 @@ def _ask(sync: Sync, consoles: Consoles) -> tuple[str, ...] | str:
     if names:
         return names
     if outcome.state is State.ACCEPTED:
-        return "Statsig's answer names no environments."
+        return "Statsig's answer names no environments, or not all of them."
     return preflight.explain(outcome, endpoint.key_variable, endpoint.url)
 
 

@@ -41,7 +41,9 @@ def _ledger_faults(world: World, session: Session) -> Iterator[str]:
     yield from faults
     if not missing and not faults:
         # A view over a ledger that is not as it has to be fails with it.
-        yield from _view_faults([world.ledgers[name] for name in ledger.RELATIONS if name not in own], session)
+        for name in ledger.RELATIONS:
+            if name not in own:
+                yield from _view_fault(name, world.ledgers[name], session, version)
 
 
 def _ledger_fault(name: str, relation: str, session: Session, package_version: str | None) -> Iterator[str]:
@@ -51,19 +53,25 @@ def _ledger_fault(name: str, relation: str, session: Session, package_version: s
             f"appends. Drop the view and create the ledger with: {BUILD_LEDGERS}"
         )
     elif problem := ledger.column_problem(name, session.columns(relation) or ()):
-        package = f"statsig_sync {package_version}" if package_version else "statsig_sync"
-        yield (
-            f"the ledger {relation} {problem}. This is statsig-sync {__version__}, and the ledgers are of the dbt "
-            f"package {package}: install the package in version {__version__} (dbt deps), then run: {BUILD_LEDGERS}"
-        )
+        yield f"the ledger {relation} {problem}. {_versions(package_version)}"
 
 
-def _view_faults(relations: Sequence[str], session: Session) -> Iterator[str]:
-    for relation in relations:
-        try:
-            session.columns(relation)
-        except UnreadableError as error:
-            yield f"{error} Create it again with: {BUILD_LEDGERS}"
+def _view_fault(name: str, relation: str, session: Session, package_version: str | None) -> Iterator[str]:
+    try:
+        columns = session.columns(relation)
+    except UnreadableError as error:
+        yield f"{error} Create it again with: {BUILD_LEDGERS}"
+    else:
+        if problem := ledger.lacking_columns(ledger.VIEWS.get(name, ()), columns or ()):
+            yield f"the view {relation} {problem}. {_versions(package_version)}"
+
+
+def _versions(package_version: str | None) -> str:
+    package = f"statsig_sync {package_version}" if package_version else "statsig_sync"
+    return (
+        f"This is statsig-sync {__version__}, and the ledgers are of the dbt package {package}: install the package in "
+        f"version {__version__} (dbt deps), then run: {BUILD_LEDGERS}"
+    )
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def _first_run(world: World, source: Source, relation: str, session: Session) ->
 
 
 def _was_seen(world: World, source: Source, session: Session) -> bool:
-    """Whether dbt has seen the sync in the run ledger, which has no run of it with rows any more, to whatever project."""
+    """Whether dbt has seen the sync in the run ledger, which has no run of it with rows any more, to any project."""
     names = {one.sync_name for one in source.lineage.identities}
     if not names & world.state.known_syncs:
         return False

@@ -21,6 +21,7 @@ from sync.run.arrival import Arrival, ask, lines, read_sent, without_console_key
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import (
+    check_ledgers,
     earlier_requests,
     gather_segment,
     look_at_models,
@@ -203,6 +204,8 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
         raise ConfigError(faults)
     if not segments and not events:
         return Verification((), notes=unasked)
+    with world.warehouse.reading() as session:
+        check_ledgers(world, session)
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
     with ExitStack() as stack:
         stack.enter_context(lease.held((*segments, *events), ("finished", "verify")))

@@ -57,14 +57,17 @@ async def get_logs(request: Request) -> Response:
 
 
 async def get_metric_values(request: Request) -> Response:
-    """How many events of a name there were on a day (Pacific time), in all and for each kind of id."""
+    """How many events of a name there were on a day (Pacific time), in all and for each kind of id.
+
+    The answer is documented as a list with nothing around it, so it does not say how many pages there are.
+    """
     state, params = state_of(request), request.query_params
     day = day_in(request, "date", None)
     received_before = state.settings.clock() - state.settings.metrics_lag_seconds
     is_known = params.get("metricType", EVENT_COUNT) == EVENT_COUNT
     found = state.events.days.values(day, params.get("metricName"), received_before) if is_known else []
-    page, pagination = page_of(request, found, whole_number(request, "limit", DEFAULT_LIMIT))
-    return answer({"message": "Metric values listed successfully.", "data": page, "pagination": pagination})
+    page, _ = page_of(request, found, whole_number(request, "limit", DEFAULT_LIMIT))
+    return answer(page)
 
 
 def _search(request: Request) -> Search:

@@ -11,12 +11,14 @@ import pytest
 
 from sync import sandbox
 from sync.cli import printing
+from sync.core import arrival
 from sync.core.ledger import naive_utc
 from sync.run.verify import Verification, VerifyRequest
 from sync.run.verify import verify as compare
 from sync.sandbox import Settings
 from tests.integration.harness import Project
 from tests.integration.in_process import StillClock, command_here, manner_of, run_still, world_of
+from tests.integration.scripted import Asked, Said, scripted
 from tests.integration.stand_in import READ_LOGS, READ_METRICS, StandIn, rule
 
 HOUR = 3600.0
@@ -53,15 +55,19 @@ def verify(project: Project, clock: StillClock, *names: str, **more: Any) -> Ver
     return compare(world_of(project, clock), VerifyRequest(names=names, **more), manner_of())
 
 
+def day_count(value: Any) -> dict[str, Any]:
+    return {"value": value, "unitType": "overall", "metricName": "visit", "metricType": "event_count"}
+
+
 def keys(found: Verification) -> list[str]:
-    return [one.verdict for arrival in found.arrivals for one in arrival.keys]
+    return [one.verdict for its in found.arrivals for one in its.keys]
 
 
 def days(found: Verification) -> list[tuple[Any, ...]]:
     return [
         (one.event_name, one.day, one.expected, one.counted, one.verdict, one.missing)
-        for arrival in found.arrivals
-        for one in arrival.days
+        for its in found.arrivals
+        for one in its.days
     ]
 
 
@@ -117,6 +123,63 @@ def test_a_day_for_which_statsig_has_no_figure_is_not_known(
     clock.sleep(OLD_ENOUGH)
     found = verify(project, clock)
     assert [one[3:] for one in days(found)] == [(None, "unknown", 0)]
+    assert printing.verified_exit_code(found) == 0
+
+
+@pytest.mark.parametrize("beside", [(403, {"status": 403, "message": "no"}), (200, [])], ids=["403", "no figure"])
+def test_an_event_that_may_count_for_a_day_whose_count_cannot_be_had_is_not_surely_missing(
+    project: Project, clock: StillClock, beside: Said
+) -> None:
+    noon = clock.now() - dt.timedelta(days=4)
+    late = arrival.end_of(arrival.pacific_day(naive_utc(noon))) - dt.timedelta(seconds=30)
+    project.table(
+        "visits",
+        "select range as id, 'u' as user_id,"
+        f" case range when 0 then timestamp '{late}' else timestamp '{naive_utc(noon)}' end as event_time"
+        " from range(5)",
+    )
+    project.sync("visits", "visits", VISITS)
+    assert run_still(project, clock).exit_code == 0
+    clock.sleep(OLD_ENOUGH)
+
+    def answer(asked: Asked) -> Said:
+        if not asked.path.endswith("/metrics/values"):
+            return 200, {"message": "ok", "data": []}
+        return (200, [day_count(4)]) if asked.parameters["date"] == noon.date().isoformat() else beside
+
+    with scripted(answer) as server:
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        found = verify(project, clock)
+    assert days(found) == [("visit", noon.date(), 5, 4, "unknown", 0)]
+    assert printing.verified_exit_code(found) == 0
+
+
+@pytest.mark.parametrize("value", [1e308, 10**30, -1])
+def test_a_count_that_can_be_none_is_not_known_and_the_other_days_are(
+    project: Project, clock: StillClock, value: float
+) -> None:
+    days_ago = [clock.now() - dt.timedelta(days=days) for days in (3, 2)]
+    times = ", ".join(f"timestamp '{naive_utc(moment)}'" for moment in days_ago)
+    project.table(
+        "visits", f"select generate_subscripts([{times}], 1) as id, 'u' as user_id, unnest([{times}]) as event_time"
+    )
+    project.sync("visits", "visits", VISITS)
+    assert run_still(project, clock).exit_code == 0
+    clock.sleep(OLD_ENOUGH)
+    odd, other = (moment.date() for moment in days_ago)
+
+    def answer(asked: Asked) -> Said:
+        if not asked.path.endswith("/metrics/values"):
+            return 200, {"message": "ok", "data": []}
+        return 200, [day_count(value if asked.parameters["date"] == odd.isoformat() else 1)]
+
+    with scripted(answer) as server:
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        found = verify(project, clock)
+    assert days(found) == [("visit", odd, 1, None, "unknown", 0), ("visit", other, 1, 1, "fine", 0)]
+    assert found.notes == (
+        "visits: Statsig's counts of days could not all be read: HTTP 200: the answer cannot be read.",
+    )
     assert printing.verified_exit_code(found) == 0
 
 
@@ -201,6 +264,22 @@ def test_requests_and_days_of_more_than_a_week_ago_are_not_looked_at(project: Pr
     clock.sleep(9 * 24 * HOUR)
     found = verify(project, clock)
     assert (keys(found), days(found)) == ([], [])
+
+
+@pytest.mark.parametrize("more", [{"sample": 0}, {"counts_only": True}], ids=["no sample", "counts only"])
+def test_events_of_older_days_that_were_accepted_lately_are_not_said_to_be_none(
+    project: Project, clock: StillClock, capsys: pytest.CaptureFixture[str], more: dict[str, Any]
+) -> None:
+    def said() -> str:
+        printing.print_verified(verify(project, clock, **more))
+        return capsys.readouterr().out
+
+    sent(project, clock, 3, days_ago=20)
+    assert said() == (
+        "visits: events: 3 accepted in the last 7 days, none of a day that is looked at; no single one was looked for\n"
+    )
+    clock.sleep(9 * 24 * HOUR)
+    assert said() == "visits: events: none were accepted in the last 7 days\n"
 
 
 def test_names_and_select_choose_syncs_of_both_kinds(project: Project, clock: StillClock, arrived: StandIn) -> None:

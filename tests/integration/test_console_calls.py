@@ -86,6 +86,8 @@ def test_logs_are_read_leniently_and_what_is_no_list_is_no_answer(answer: Any, e
         ({"message": "ok", "data": [BY_USER, OTHER]}, DayCount(None)),
         ([], DayCount(None)),
         ({"message": "ok", "data": [{**OVERALL, "value": None}]}, DayCount(None)),
+        ([{**OVERALL, "value": 71.0}], DayCount(71)),
+        ([{**OVERALL, "value": 2**63 - 1}], DayCount(2**63 - 1)),
         ({"message": "ok", "data": {"value": 3}}, None),
     ],
 )
@@ -96,6 +98,13 @@ def test_the_count_of_a_day_is_the_overall_value_of_that_event(answer: Any, expe
     (asked,) = server.calls("GET", "/console/v1/metrics/values")
     wanted = {"date": "2026-07-01", "metricName": "ordered", "metricType": "event_count"}
     assert wanted.items() <= asked.parameters.items()
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, 1e308, 10**30, 2**63, "71", True, [71]])
+def test_a_count_that_can_be_none_is_an_answer_that_cannot_be_read(value: Any) -> None:
+    with asking([BY_USER, {**OVERALL, "value": value}]) as (client, _):
+        count, outcome = client.event_count(dt.date(2026, 7, 1), "ordered")
+    assert (count, outcome.state) == (None, State.ACCEPTED)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +122,40 @@ def test_environments_are_the_names_of_the_project(answer: Any, names: tuple[str
         found, _ = client.environments()
     assert found == names
     assert len(server.calls("GET", "/console/v1/environments")) == 1
+
+
+def page_of_environments(number: int, *names: str, is_last: bool = False) -> Any:
+    following = None if is_last else f"/console/v1/environments?page={number + 1}"
+    return {
+        "message": "ok",
+        "data": {"environments": [{"name": name} for name in names]},
+        "pagination": {"pageNumber": number, "nextPage": following},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        (
+            [(200, page_of_environments(1, "live", "qa")), (200, page_of_environments(2, "eu", is_last=True))],
+            ("live", "qa", "eu"),
+        ),
+        ([(200, page_of_environments(1, "live")), (403, {"status": 403, "message": "no"})], None),
+        # Pages that repeat themselves have no end.
+        ([(200, page_of_environments(1, "live")), (200, page_of_environments(2, "live"))], None),
+    ],
+    ids=["two pages", "a page that is refused", "no end"],
+)
+def test_environments_are_read_from_all_pages_or_not_known(pages: list[Said], expected: tuple[str, ...] | None) -> None:
+    def answer(asked: Asked) -> Said:
+        return pages[int(asked.parameters.get("page", 1)) - 1]
+
+    with (
+        scripted(answer) as server,
+        closing(ConsoleClient(server.url, CONSOLE_KEY, StillClock(), Patience(attempts=2))) as client,
+    ):
+        found, _ = client.environments()
+    assert found == expected
 
 
 def test_a_call_that_is_refused_comes_back_with_the_reason() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.harness import Project
 from tests.integration.in_process import command_here, run_here
+from tests.integration.scripted import Asked, Said, scripted
 from tests.integration.stand_in import StandIn
 
 READ_ENVIRONMENTS = "GET /console/v1/environments"
@@ -29,6 +30,24 @@ def test_an_environment_that_the_project_has_is_taken(project: Project, arrived:
     ran = run_here(project)
     assert ran["plan"]["warnings"] == []
     assert sorted(event["user"]["statsigEnvironment"]["tier"] for event in arrived.events()) == ["Pre-Prod 2", "qa"]
+
+
+def test_an_environment_on_a_later_page_is_taken_and_one_on_none_is_a_fault(project: Project) -> None:
+    def answer(asked: Asked) -> Said:
+        is_first = "page" not in asked.parameters
+        names = ["production", "staging"] if is_first else ["qa"]
+        following = "/console/v1/environments?page=2" if is_first else None
+        data = {"environments": [{"name": name} for name in names]}
+        return 200, {"message": "ok", "data": data, "pagination": {"nextPage": following}}
+
+    visits(project, environment="qa")
+    with scripted(answer) as server:
+        project.environment["STATSIG_CONSOLE_URL"] = server.url
+        assert command_here(project, "check").returncode == 0
+        visits(project, environment="eu")
+        refused = command_here(project, "check")
+    assert refused.returncode == 2
+    assert "They are: production, staging, qa." in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "run"])

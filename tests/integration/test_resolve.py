@@ -148,11 +148,31 @@ def test_events_in_doubt_that_go_again_do_not_wait(project: Project, arrived: St
     project.table("orders", "select unnest([1, 2]) as order_id, 'ann' as user_id")
     project.sync("orders", "orders", meta)
     arrived.fault("reset", when="after", count=None)
-    run_here(project, "--max-attempts", "1", expect=1)
+    # The first run has no doubt of an earlier one, the second has.
+    for _ in range(2):
+        finished = command_here(project, "run", "--max-attempts", "1")
+        assert (finished.returncode, "2 in doubt" in finished.stdout) == (1, True)
+        assert "The next run sends them again." in finished.stdout
+        assert "resolve" not in finished.stdout
+    assert run_here(project, "--max-attempts", "1", expect=1)["results"][0]["waiting"] == 0
     arrived.no_faults()
     plan = project.plan()
     assert (plan["warnings"], plan["syncs"][0]["events"]) == ([], 2)
     assert run_here(project)["results"][0]["waiting"] == 0
+
+
+def test_events_that_wait_and_events_that_go_again_are_told_apart(project: Project, arrived: StandIn) -> None:
+    meta = {"object": "events", "unique_key": "order_id", "event_name": "order", "backfill": "all"}
+    project.table("orders", "select unnest([1, 2, 3]) as order_id, 'ann' as user_id")
+    project.sync("orders", "orders", meta)
+    arrived.fault("reset", when="after", count=None)
+    run_here(project, "--max-attempts", "1", expect=1)
+    project.table("orders", "select unnest([3, 4]) as order_id, 'ann' as user_id")
+    (result,) = run_here(project, "--max-attempts", "1", expect=1)["results"]
+    assert (result["state"], result["unknown"], result["waiting"]) == ("failed", 2, 2)
+    assert "2 event(s) are still in doubt; see statsig_unsettled. Settle them with:" in result["message"]
+    assert "2 event(s) are still in doubt; see statsig_unsettled. The next run sends them again." in result["message"]
+    assert "4 in doubt" in command_here(project, "run", "--max-attempts", "1").stdout
 
 
 def test_a_pattern_that_names_several_syncs_settles_none(in_doubt: Project) -> None:

@@ -180,6 +180,58 @@ def test_a_ledger_of_another_version_says_what_it_lacks(
     assert arrived.ids("people") == set()
 
 
+COMMANDS = (
+    ("check",),
+    ("plan",),
+    ("run",),
+    ("verify",),
+    ("resolve", "good_events", "--as", "sent"),
+    ("retire", "people", "--forget"),
+    ("prune", "--older-than", "1d"),
+)
+BROKEN_LEDGERS = {
+    "a ledger of an older version": (
+        ["alter table statsig_changelog drop column event_time"],
+        ['"statsig_changelog" has no column event_time', f"This is statsig-sync {__version__}", "dbt package"],
+    ),
+    "a view of an older version": (
+        ["create or replace view statsig_event_hours as select 'v' as sync_name, 1 as events"],
+        ['"statsig_event_hours" has no column project, event_name', f"This is statsig-sync {__version__}"],
+    ),
+    "a view that is gone": (
+        ["drop view statsig_event_hours"],
+        ['there is no "warehouse"."main"."statsig_event_hours"'],
+    ),
+    "a view that cannot be read": (
+        [
+            "create table gone as select 1 as events",
+            "create or replace view statsig_event_hours as select * from gone",
+            "drop table gone",
+        ],
+        ['"statsig_event_hours"', "gone"],
+    ),
+    "a view of the build log of an older version": (
+        ["create or replace view statsig_node_runs as select 'v' as unique_id"],
+        ['"statsig_node_runs" has no column', f"This is statsig-sync {__version__}"],
+    ),
+    "a view of the build log that is gone": (["drop view statsig_invocations"], ['"statsig_invocations"']),
+}
+
+
+@pytest.mark.parametrize("breakage", BROKEN_LEDGERS)
+def test_every_command_that_reads_the_ledgers_names_what_is_not_as_it_has_to_be(shop: Project, breakage: str) -> None:
+    statements, words = BROKEN_LEDGERS[breakage]
+    assert command_here(shop, "run").returncode == 0
+    shop.no_sync("good_people")
+    shop.execute(*statements)
+    for command in COMMANDS:
+        finished = command_here(shop, *command)
+        assert finished.returncode == 2, (command, finished.stdout + finished.stderr)
+        for part in (*words, "dbt build"):
+            assert part in finished.stderr, command
+        assert "Binder Error" not in finished.stderr or "cannot be read" in breakage
+
+
 def test_a_ledger_whose_column_has_another_type_says_so(shop: Project) -> None:
     shop.execute(
         "alter table statsig_changelog rename to was",

@@ -73,9 +73,23 @@ class ConsoleClient:
     # The project, and what has arrived in it
 
     def environments(self) -> tuple[tuple[str, ...] | None, Outcome]:
-        """The names of the project's environments, or None with the reason in the outcome."""
-        outcome = self._get("/console/v1/environments")
-        return answers.environments(outcome), outcome
+        """The names of the project's environments, or None with the reason in the outcome.
+
+        They are None also where only some of them can be had: a page that cannot be read, or pages without an end.
+        """
+        names: dict[str, None] = {}
+        number = 1
+        while True:
+            outcome = self._get("/console/v1/environments", {"page": number} if number > 1 else None)
+            page = answers.environments(outcome)
+            if page is None:
+                return None, outcome
+            if not page.has_more:
+                return tuple(names | dict.fromkeys(page.names)), outcome
+            if names.keys() >= set(page.names):
+                return None, outcome
+            names |= dict.fromkeys(page.names)
+            number += 1
 
     def logs(
         self, query: str, columns: Sequence[str], start_ms: int, end_ms: int, limit: int = MAX_LOG_ROWS
