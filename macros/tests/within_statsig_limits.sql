@@ -11,7 +11,7 @@ with
 
 texts as (
 
-    select cast({{ column_name }} as {{ dbt.type_string() }}) as text_form
+    select {{ statsig_sync.text_as_sent(column_name) }} as text_form
     from {{ model }}
 
 )

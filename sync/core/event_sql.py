@@ -31,10 +31,10 @@ FIELD_KINDS: Mapping[str, frozenset[Kind]] = {
 
 # Epoch milliseconds of 2100-01-01: a larger number is most often milliseconds read as seconds.
 _LATEST_TIME = 4_102_444_800_000
-# ISO 8601 in its extended form: a date, that with a time, and both with Z or an offset of up to 14 hours, 59 minutes.
+# ISO 8601 in its extended form: a date, that with a time, and both with Z or an offset of up to 14 hours.
 _DATE = r"^\d{4}-\d{2}-\d{2}"
 _TIME = _DATE + r"[T ]\d{2}:\d{2}(:\d{2}([.]\d+)?)?"
-_ZONE = r"(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
+_ZONE = r"(Z|[+-]((0\d|1[0-3])(:?[0-5]\d)?|14(:?00)?))"
 # A column that stands beside the model's own, so with a name that no model has.
 _MILLISECONDS = "statsig_sync_milliseconds"
 # Kinds of value whose text is never longer than Statsig keeps.

@@ -17,6 +17,9 @@ METADATA, USER, CUSTOM = "metadata", "user", "custom"
 # A user that is too long only together with its custom properties.
 USER_WITH_CUSTOM = "user_with_custom"
 
+# Objects that are made of several columns, so that no test of a column finds them.
+_WHOLE = frozenset({METADATA, USER})
+
 _MEANING = {
     EVENT_NAME: f"event name above {KEPT_TEXT_LENGTH} characters",
     EVENT_VALUE: f"event value above {KEPT_TEXT_LENGTH} characters",
@@ -50,7 +53,8 @@ def warning(sync_name: str, trimmed: Mapping[str, int], unit: str) -> str | None
     if not trimmed:
         return None
     told = ", ".join(f"{meaning} ({trimmed[kind]:,} {unit})" for kind, meaning in _MEANING.items() if kind in trimmed)
-    return (
-        f"{sync_name}: Statsig may trim or strip what is this long: {told}. Shorten it in the model; the dbt test "
-        "within_statsig_limits finds the rows."
-    )
+    found = [kind for kind in _MEANING if kind in trimmed and kind not in _WHOLE]
+    by_test = "; the dbt test within_statsig_limits finds the rows" if found else ""
+    if found and len(found) < len(trimmed):
+        by_test += " where one column is too long"
+    return f"{sync_name}: Statsig may trim or strip what is this long: {told}. Shorten it in the model{by_test}."

@@ -8,6 +8,7 @@ later).
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -307,7 +308,7 @@ def _exposures(manifest: _Manifest) -> list[Exposure]:
 
 def _read(path: Path, shape: type[_Artifact], oldest: int) -> _Artifact:
     try:
-        artifact = msgspec.json.decode(path.read_bytes(), type=shape)
+        artifact = _decoded(path.read_bytes(), shape)
     except OSError as error:
         raise _fault(path, f"cannot be read: {error.strerror}. {_BUILD_HINT}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -317,6 +318,24 @@ def _read(path: Path, shape: type[_Artifact], oldest: int) -> _Artifact:
         written = artifact.metadata.dbt_schema_version
         raise _fault(path, f"has schema version {written!r}; v{oldest} or later is needed (dbt 1.8 or later).")
     return artifact
+
+
+def _decoded(content: bytes, shape: type[_Artifact]) -> _Artifact:
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except msgspec.DecodeError as error:
+        # dbt writes .inf and .nan of YAML as Python does, which is no JSON. They are read as the texts that the hooks
+        # of the package write: where a sync has one, its key is named, and elsewhere it is no matter.
+        if not _NO_JSON.search(content):
+            raise
+        try:
+            lenient = json.loads(content, parse_constant=lambda name: str(float(name)))
+        except ValueError:
+            raise error from None
+        return msgspec.convert(lenient, type=shape)
+
+
+_NO_JSON = re.compile(rb"NaN|Infinity")
 
 
 def _fault(path: Path, message: str) -> ConfigError:

@@ -85,38 +85,52 @@ def endpoint(sync: Sync, environment: Mapping[str, str]) -> Endpoint:
 
 
 def console_endpoint(sync: Sync, syncs: Iterable[Sync], environment: Mapping[str, str]) -> Endpoint | None:
-    """Where the Console API is asked about the Statsig project of an event sync; None where there is no such key.
+    """Where the Console API is asked about the Statsig project of an event sync; None where no such key is set.
 
     The key is that of the project's segment syncs. Without one, the usual Console key belongs to the usual Server
-    Secret Key, unless segment syncs of another project use it.
+    Secret Key, unless segment syncs of another project use it. Raises ``ConfigError`` for a key that is set, and is
+    none: who has set one wants Statsig to be asked.
     """
     segments = [other for other in syncs if isinstance(other.config, SegmentConfig)]
     own = [other for other in segments if other.config.project == sync.config.project]
     if own:
-        return _usable(endpoint(own[0], environment))
+        return _set_endpoint(own[0], environment)
     if _key_variable(sync) != SERVER_SECRET_VARIABLE or any(
         _key_variable(other) == CONSOLE_KEY_VARIABLE for other in segments
     ):
         return None
     config = SegmentConfig(object="segment", segment_id="any", mode="add", statsig_project=sync.config.statsig_project)
-    return _usable(endpoint(replace(sync, config=config), environment))
+    return _set_endpoint(replace(sync, config=config), environment)
 
 
-def ask_faults(syncs: Iterable[Sync], all_syncs: Sequence[Sync], environment: Mapping[str, str]) -> list[Fault]:
-    """The event syncs that ask Statsig about what is in doubt, and have no key to ask with; those that cannot be read.
+def console_key_faults(
+    syncs: Iterable[Sync], all_syncs: Sequence[Sync], environment: Mapping[str, str], is_asking: bool
+) -> list[Fault]:
+    """What is wrong with the Console keys that Statsig is asked with about the events of these syncs.
 
-    ``all_syncs`` are those of the project, one of which may name the key.
+    None has to be set, but for syncs with ``on_unknown: ask`` where ``is_asking``. ``all_syncs`` are those of the
+    project, one of which may name the key.
     """
     faults: list[Fault] = []
     for sync in syncs:
-        if not isinstance(sync.config, EventConfig) or sync.config.on_unknown != "ask":
+        if not isinstance(sync.config, EventConfig):
             continue
         try:
-            if console_endpoint(sync, all_syncs, environment) is None:
-                faults.append(Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.on_unknown", _ask_problem(sync)))
+            is_set = console_endpoint(sync, all_syncs, environment) is not None
         except ConfigError as error:
             faults.extend(error.faults)
-    return faults
+            continue
+        if is_asking and not is_set and sync.config.on_unknown == "ask":
+            faults.append(Fault(sync.file, f"exposure {sync.name}", f"{META_PATH}.on_unknown", _ask_problem(sync)))
+    return distinct(faults)
+
+
+def distinct(faults: Iterable[Fault]) -> list[Fault]:
+    """The faults without those that say the same: a variable that several exposures name is one thing to mend."""
+    found: dict[tuple[str, str], Fault] = {}
+    for fault in faults:
+        found.setdefault((fault.key, fault.message), fault)
+    return list(found.values())
 
 
 def _ask_problem(sync: Sync) -> str:
@@ -130,8 +144,13 @@ def missing_console_key(sync: Sync) -> str:
     return "a Console API Key of its Statsig project: that of a segment sync with the same statsig_project"
 
 
-def _usable(found: Endpoint) -> Endpoint | None:
-    return None if _key_problem(found.key, is_events=False) else found
+def _set_endpoint(sync: Sync, environment: Mapping[str, str]) -> Endpoint | None:
+    """The endpoint of a sync; None where its key is not set. Raises ``ConfigError`` for a key that is none."""
+    variable, value = _found_key(sync, environment)
+    if not value and variable == _key_variable(sync):
+        return None
+    _check_key(sync, environment)
+    return endpoint(sync, environment)
 
 
 def identity(sync: Sync, environment: Mapping[str, str]) -> Identity:
@@ -212,6 +231,8 @@ _QUOTES = frozenset("\"'`\u2018\u2019\u201c\u201d")
 
 def _form_problem(value: str, is_file: bool) -> str | None:
     """What came along with a key that is no part of it. The value is not repeated."""
+    if is_file and not value:
+        return "names a file that is empty. Write the key into it."
     where = "names a file whose content" if is_file else "holds a value that"
     if value.startswith(_BYTE_ORDER_MARK):
         mend = "Save the file as UTF-8 without one." if is_file else "Set the variable without it."
@@ -268,16 +289,14 @@ def key_faults(syncs: Iterable[Sync], environment: Mapping[str, str], all_syncs:
 
     ``all_syncs`` are those of the project, whose keys must differ where their variables do.
     """
-    faults: dict[tuple[str, str], Fault] = {}
+    faults: list[Fault] = []
     for sync in syncs:
         for check in (_url, _check_key, _check_proxy):
             try:
                 check(sync, environment)
             except ConfigError as error:
-                for fault in error.faults:
-                    # A variable that several exposures name is one thing to mend.
-                    faults.setdefault((fault.key, fault.message), fault)
-    return [*faults.values(), *_shared_keys(all_syncs, environment)]
+                faults.extend(error.faults)
+    return [*distinct(faults), *_shared_keys(all_syncs, environment)]
 
 
 def _shared_keys(syncs: Iterable[Sync], environment: Mapping[str, str]) -> Iterator[Fault]:
@@ -317,7 +336,7 @@ def _shared_key(owner: Sync, variable: str) -> str:
 def _key_problem(key: Secret | None, is_events: bool) -> str | None:
     kind = "Server Secret Key" if is_events else "Console API Key"
     prefix = SERVER_SECRET_PREFIX if is_events else CONSOLE_KEY_PREFIX
-    purpose = "events" if is_events else "segments"
+    purpose = "events" if is_events else "segments and questions about events"
     wanted = f"{purpose} need a {kind}, which starts with '{prefix}'. {_WHERE}."
     if key is None:
         return f"is not set, nor is the variable with _FILE behind it; {wanted}"

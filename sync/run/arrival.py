@@ -14,7 +14,6 @@ from sync.core.ledger import RunIdentity
 from sync.core.lineage import Lineage
 from sync.edges.settings import console_endpoint, missing_console_key
 from sync.edges.warehouse import Session
-from sync.errors import ConfigError
 from sync.run.consoles import Consoles
 from sync.run.lineages import lineages
 from sync.run.sightings import Sightings, key_metadata, why
@@ -74,17 +73,13 @@ class Sent:
 def without_console_key(
     syncs: Sequence[Sync], all_syncs: Sequence[Sync], world: World
 ) -> tuple[tuple[Sync, ...], tuple[str, ...]]:
-    """The event syncs that can be verified, and notes about the others."""
+    """The event syncs that can be verified, and notes about those whose Console key is not set."""
     asked, notes = [], []
     for sync in syncs:
-        try:
-            if console_endpoint(sync, all_syncs, world.environment) is not None:
-                asked.append(sync)
-                continue
-            problem = f"{missing_console_key(sync)}."
-        except ConfigError as error:
-            problem = f"a Console API Key that can be read: {error}"
-        notes.append(f"{sync.name}: events cannot be verified without {problem}")
+        if console_endpoint(sync, all_syncs, world.environment) is not None:
+            asked.append(sync)
+        else:
+            notes.append(f"{sync.name}: events cannot be verified without {missing_console_key(sync)}.")
     return tuple(asked), tuple(notes)
 
 

@@ -11,7 +11,7 @@ from sync.core.gate import age_problem, built, gate_problem
 from sync.core.guards import overlap_refusal
 from sync.core.ledger import naive_utc
 from sync.core.plan import BuiltWhen, EventPlan, Plan, Refusal, SegmentFacts
-from sync.edges.settings import ask_faults, key_faults
+from sync.edges.settings import console_key_faults, distinct, key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, RefusedError, UnreadableError, WarehouseError
@@ -80,7 +80,10 @@ class Configured:
 
 
 def configured(world: World, request: Request, needs_keys: bool) -> Configured:
-    """What the configuration, the request and, where they are needed, the keys come to.
+    """What the configuration, the request and the keys come to.
+
+    Keys that are not set are no fault where they are not needed; those for questions about events are looked at all the
+    same, for ``plan`` asks too.
 
     Raises ``ConfigError`` where the project has no sync to find anything wrong with.
     """
@@ -97,8 +100,12 @@ def configured(world: World, request: Request, needs_keys: bool) -> Configured:
         *pattern_faults(mirrors, request.allow_removals, "--allow-removals", "mirror"),
         *pattern_faults(events, request.allow_new_keys, "--allow-new-keys", "event sync"),
         *pattern_faults(events, request.allow_events, "--allow-events", "event sync"),
-        *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
-        *(ask_faults(syncs, everything, world.environment) if needs_keys else ()),
+        *distinct(
+            [
+                *(key_faults(syncs, world.environment, everything) if needs_keys else ()),
+                *console_key_faults(syncs, everything, world.environment, is_asking=needs_keys),
+            ]
+        ),
     ]
     return Configured(syncs, everything, tuple(found))
 

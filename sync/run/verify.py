@@ -13,7 +13,7 @@ from sync.core.clock import Clock
 from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
 from sync.core.orphans import KnownList, orphan_warning
 from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
-from sync.edges.settings import key_faults
+from sync.edges.settings import console_key_faults, distinct, key_faults
 from sync.edges.spool import Spool
 from sync.errors import ConfigError, DeliveryError, OvertakenError, StatsigSyncError, UnreadableError
 from sync.run.apply import Applier, SyncResult
@@ -198,10 +198,11 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
     everything = all_syncs(world.graph)
     chosen = _chosen(everything, request)
     segments = tuple(sync for sync in chosen if isinstance(sync.config, SegmentConfig))
-    events, unasked = without_console_key([sync for sync in chosen if sync not in segments], everything, world)
     allowed = named(everything, request.allow_removals, "--allow-removals")
-    if faults := key_faults(segments, world.environment, everything):
+    console_faults = console_key_faults(chosen, everything, world.environment, is_asking=False)
+    if faults := distinct([*key_faults(segments, world.environment, everything), *console_faults]):
         raise ConfigError(faults)
+    events, unasked = without_console_key([sync for sync in chosen if sync not in segments], everything, world)
     if not segments and not events:
         return Verification((), notes=unasked)
     with world.warehouse.reading() as session:

@@ -6,24 +6,17 @@ figure stands here. A project may have more.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from sync.spec.numbers import NoTruth
 from sync.spec.statsig import LIMIT_WINDOWS
 
 _SHORT, _LONG = LIMIT_WINDOWS
 
 
-def _no_truth(value: Any) -> Any:
-    """Python counts true as 1."""
-    if isinstance(value, bool):
-        raise ValueError("not a number")
-    return value
-
-
-# What env_var and var render arrives as text.
-_Requests = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, le=1_000_000)]
+_Requests = Annotated[int, NoTruth, Field(ge=1, le=1_000_000)]
 # Requests, and the seconds in which there may be so many.
 Rates = tuple[tuple[int, int], ...]
 

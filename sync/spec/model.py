@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sync.spec.limits import Limits
+from sync.spec.numbers import NoTruth
 from sync.spec.statsig import CONSOLE_KEY_VARIABLE, SERVER_SECRET_VARIABLE
 
 # Fields of Statsig's event that a column can be mapped to, and the JSON key of each inside ``user``.
@@ -39,7 +40,8 @@ def _text_of_date(value: Any) -> Any:
 def _listed(value: Any) -> Any:
     """One former name, or several, as a list of mappings; what is neither is left to be found fault with."""
     several = list(value) if isinstance(value, list | tuple) else [value]
-    return [{"exposure": one} if isinstance(one, str) else one for one in several]
+    # What YAML has not read as text is one name as well: a wrong one.
+    return [{"exposure": one} if isinstance(one, str | int | float | dt.date) else one for one in several]
 
 
 class Former(_Config):
@@ -57,23 +59,29 @@ class Former(_Config):
 Formers = Annotated[tuple[Former, ...], BeforeValidator(_listed)]
 
 
+# Infinity and NaN would be bounds that no number is beyond.
+_Count = Annotated[int, NoTruth, Field(ge=0)]
+_Times = Annotated[float, NoTruth, Field(ge=1, allow_inf_nan=False)]
+_Percent = Annotated[float, NoTruth, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
 class EventGuard(_Config):
     """When events are refused: where there are more than this, more than is usual, or too many rows share keys.
 
     ``allow_gone_keys`` says that the model holds the newest rows only, so that keys go from run to run.
     """
 
-    max_events: int = Field(default=1_000_000, ge=0)
-    max_times_usual: float = Field(default=10, ge=1)
-    max_duplicates_percent: float = Field(default=5, ge=0, le=100)
+    max_events: _Count = 1_000_000
+    max_times_usual: _Times = 10
+    max_duplicates_percent: _Percent = 5
     allow_gone_keys: bool = False
 
 
 class Guard(_Config):
     """When a mirror is refused: where it would remove more than both of these, or empty the segment."""
 
-    max_removals: int = Field(default=5, ge=0)
-    max_removals_percent: float = Field(default=20, ge=0, le=100)
+    max_removals: _Count = 5
+    max_removals_percent: _Percent = 20
     allow_empty: bool = False
 
 

@@ -33,6 +33,7 @@ from sync.spec.statsig import (
 )
 
 META_PATH = "config.meta.statsig"
+_KEY_PREFIXES = (SERVER_SECRET_PREFIX, CONSOLE_KEY_PREFIX, CLIENT_KEY_PREFIX)
 _CONFIGS: dict[str, type[SegmentConfig] | type[EventConfig]] = {"segment": SegmentConfig, "events": EventConfig}
 
 
@@ -101,7 +102,9 @@ def _config(meta: Any, at: _Place, faults: list[Fault]) -> SegmentConfig | Event
         config = model.model_validate(meta)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        faults.extend(_shape_fault(detail, sorted(model.model_fields), at) for detail in details)
+        for detail in details:
+            own = {**detail, "loc": _as_written(detail["loc"], meta)}
+            faults.append(_shape_fault(own, sorted(model.model_fields), at))
         places = [detail["loc"] for detail in details]
         unclear = {str(place[0]) for place in places}
         config = model.model_validate({**_STAND_INS[str(found)], **_without(meta, places)})
@@ -221,15 +224,56 @@ def _rule_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fa
         yield at.fault("api_key_env", "is not the name of an environment variable; write its name, never the key.")
     if config.max_age is not None and duration(config.max_age) is None:
         yield at.fault("max_age", f"is {config.max_age!r}; write a time, {EXAMPLES}.")
-    if config.statsig_project is not None and not _PROJECT.fullmatch(config.statsig_project):
-        yield at.fault(
-            "statsig_project", f"is {config.statsig_project!r}; write a name of 1 to 64 letters, digits, '_' and '-'."
-        )
+    if config.statsig_project is not None:
+        yield from _project_faults(config.statsig_project, at)
+    yield from _changed_time_faults(config, at)
     yield from _former_faults(config, at)
     if isinstance(config, SegmentConfig):
         yield from _segment_faults(config, at)
     else:
         yield from _event_faults(config, at)
+
+
+def _project_faults(name: str, at: _Place) -> Iterator[Fault]:
+    if name.strip(" \t\r\n'\"\ufeff").startswith(_KEY_PREFIXES):
+        # Not repeated in the message: it may be the key itself.
+        yield at.fault(
+            "statsig_project",
+            f"starts as a key of Statsig's does ({_listed(_KEY_PREFIXES)}); write a name of your own for the project, "
+            "never the key.",
+        )
+    elif not _PROJECT.fullmatch(name):
+        yield at.fault("statsig_project", f"is {name!r}; write a name of 1 to 64 letters, digits, '_' and '-'.")
+
+
+# How dbt hands on what YAML has read as a time. It hands on a date as it was written, so a date is as good as its text.
+_CHANGED_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.]\d{6})?([+-]\d\d:\d\d)?", re.ASCII)
+
+
+def _changed_time_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[Fault]:
+    """Texts that may have been times in another form: quotes leave no trace in what dbt hands on."""
+    for key, text in _free_texts(config):
+        if _CHANGED_TIME.fullmatch(text):
+            more = " To name events just so, take the name from a column." if key == "event_name" else ""
+            yield at.fault(
+                key,
+                f"is {text}, which YAML may have made of a time in another form. Write it in quotes, and in another "
+                f'form than this one, such as "{text[:10]} {text[11:16]}".{more}',
+            )
+
+
+def _free_texts(config: SegmentConfig | EventConfig) -> Iterator[tuple[str, str]]:
+    """Names that the user chooses, with their keys, as far as no form is asked of them."""
+    if isinstance(config, SegmentConfig):
+        named = {"custom_id": config.custom_id}
+    else:
+        names = ("unique_key", "event_name", "environment")
+        named = {key: getattr(config, key) for key in names}
+    yield from ((key, text) for key, text in named.items() if text is not None)
+    for key, mapping in (("columns", config.columns), ("custom_ids", config.custom_ids)):
+        for name, column in mapping.items():
+            yield from ((f"{key}.{name}", text) for text in (name, column))
+    yield from ((f"exclude.{number}", column) for number, column in enumerate(config.exclude))
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -240,6 +284,7 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
     """A value that is not of its key's kind, in words of our own: pydantic's speak of Python's types."""
     place = [str(part) for part in detail["loc"]]
     key, own = ".".join(place), place[-1]
+    is_listed = isinstance(detail["loc"][-1], int)
     if not own.strip():
         return at.fault(".".join(place[:-1]), _NAMELESS)
     match detail["type"]:
@@ -249,7 +294,9 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
         case "missing":
             return at.fault(key, _MISSING.get(key, "is missing; add it."))
         case "string_type" if is_not_text(detail["input"]) and place[0] not in _NO_FREE_TEXT:
-            return at.fault(key, not_text(detail["input"], _example(place, _written(detail["input"]))))
+            found = detail["input"]
+            template = _TEMPLATES if isinstance(found, int | float) else ""
+            return at.fault(key, not_text(found, _example(place, _written(found), is_listed)) + template)
         case "literal_error":
             expected = detail["ctx"]["expected"].replace("'", "")
             suggestion = nearest(str(detail["input"]), expected.replace(" or ", ", ").split(", "))
@@ -259,6 +306,16 @@ def _shape_fault(detail: Any, known: Sequence[str], at: _Place) -> Fault:
             own_wanted = _WANTED_OF_EVENTS.get(key) if "unique_key" in known else None
             wanted = own_wanted or _WANTED.get(key) or _WANTED_INSIDE.get(place[0], "another value")
             return at.fault(key, f"is {_kind(detail['input'])}; write {wanted}.")
+
+
+def _as_written(place: tuple[int | str, ...], meta: Any) -> tuple[int | str, ...]:
+    """A place without the parts that are not written there: what may be a list may also be one entry, or its name."""
+    inside, kept = meta, []
+    for part in place:
+        if isinstance(inside, list | tuple) if isinstance(part, int) else isinstance(inside, dict):
+            kept.append(part)
+            inside = inside.get(part) if isinstance(inside, dict) else inside[part]
+    return tuple(kept)
 
 
 # Keys whose value is a mapping with keys of its own.
@@ -276,11 +333,18 @@ def _keys_inside(key: str, known: Sequence[str]) -> Sequence[str]:
 _NO_FREE_TEXT = {"backfill", "max_age"}
 
 
-def _example(place: Sequence[str], written: str) -> str:
-    """How a text that stands in this place is written in YAML."""
-    if place[-1].isdigit() and len(place) > 1:
+def _example(place: Sequence[str], written: str, is_listed: bool) -> str:
+    """How a text that stands in this place, which may be in a list, is written in YAML."""
+    if is_listed:
         return f'{place[-2]}: ["{written}"]'
-    return f'{place[-1]}: "{written}"'
+    name = f'"{place[-1]}"' if place[-1].isdigit() else place[-1]
+    return f'{name}: "{written}"'
+
+
+# In dbt's templates, quotes do not keep a number from being one.
+_TEMPLATES = (
+    " Where a template gives it, quotes are not enough: write | as_text in it, as in \"{{ var('name') | as_text }}\"."
+)
 
 
 _NAMELESS = "holds a key without a name; give it one, or take it out."
@@ -439,9 +503,6 @@ def _former_faults(config: SegmentConfig | EventConfig, at: _Place) -> Iterator[
             yield at.fault("renamed_from", "holds a key as api_key_env; write the name of the variable, never the key.")
         elif former.api_key_env is None and former.exposure in (None, at.name):
             yield at.fault("renamed_from", "names the sync itself; write what it was called before, or take it out.")
-
-
-_KEY_PREFIXES = (SERVER_SECRET_PREFIX, CONSOLE_KEY_PREFIX, CLIENT_KEY_PREFIX)
 
 
 def _live_former_names(syncs: Sequence[Sync], exposures: Sequence[Exposure]) -> Iterator[Fault]:

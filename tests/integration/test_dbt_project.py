@@ -400,11 +400,18 @@ BAD_JSON: list[str | None] = [
     *('{"a": 1,}', '{"a": [1, ]}', '{"a": {"b": 1,\n}}', '{"a": "NaN", "b": NaN}', '{"a": 1} {"b": 2}'),
     *('/* c */ {"a": 1}', '{"a": 01}', '{"a": +1}', '{"a": True}'),
     *('{"a": 1, "a": 1}', '{"a": 1, "b": 2, "a": null}', r'{"a": 1, "\u0061": 2}', '{"": 1, "": 2}'),
+    *('{"a": 1e400}', '{"a": [1, -1E+999]}'),
 ]
 GOOD_JSON: list[str | None] = [
     *("{}", " {} ", '{"a": 1}', '{"a": null, "b": [true, false], "c": {"d": -1.5e-10}}', None),
     *('{"a": 1, "A": 1}', '{"a": "a", "b": "a"}'),
-    *('{"a": "NaN, Infinity,]"}', '{"NaN": ",}"}', r'{"a": "\",}", "b": "inf"}', '{"a": "é ✓ \\u00e9"}'),
+    *(
+        '{"a": "NaN, Infinity,]"}',
+        '{"NaN": ",}"}',
+        r'{"a": "\",}", "b": "inf"}',
+        '{"a": "1e400", "b": 1e308}',
+        '{"a": "é ✓ \\u00e9"}',
+    ),
 ]
 
 BAD_IDS: list[str | None] = [
@@ -421,6 +428,30 @@ COLUMN_TESTS: dict[str, tuple[list[str | None], list[str | None]]] = {
 
 # The most characters of each kind that Statsig surely keeps.
 LIMITS = {"event_name": 64, "event_value": 64, "metadata_value": 64, "id": 64, "json": 4096}
+
+# Values whose text form is not a plain cast: their kind, in SQL, and whether what is sent is too long.
+SENT_AS = {
+    # 65 characters, 62 in DuckDB's own form.
+    "list": (
+        "metadata_value",
+        "['aaaaaaaaaaaaaaaa', 'bbbbbbbbbbbbbbbb', 'cccccccccccccccc', 'dddd']",
+        True,
+    ),
+    "short_list": ("metadata_value", "['aaaaaaaaaaaaaaaa', 'bbbbbbbbbbbbbbbb', 'cccccccccccccccc', 'ddd']", False),
+    "blob": ("metadata_value", "repeat('x', 40)::blob", True),
+    # 62 characters, 124 in DuckDB's own form.
+    "short_blob": ("metadata_value", r"unhex(repeat('00', 31))", False),
+    "no_list": ("metadata_value", "null::varchar[]", False),
+    "map": ("json", "map {'k': repeat('\"', 2060)}", True),
+    "short_map": ("json", "map {'k': repeat('\"', 2044)}", False),
+    # 4,391 characters with commas alone, 5,490 in DuckDB's own form.
+    "numbers": ("json", "range(1100)", True),
+    "short_numbers": ("json", "range(1020)", False),
+    "struct": ("json", "{'k': repeat('x', 4089)}", True),
+    "short_struct": ("json", "{'k': repeat('x', 4088)}", False),
+    "time": ("metadata_value", "timestamptz '2026-01-01'", False),
+    "enum": ("metadata_value", "'MAP]'::enum('MAP]')", False),
+}
 
 FIVE_IDS: list[tuple[object, ...]] = [(number,) for number in (1, 2, 2, 3, 4, 5, None)]
 SIZE_TESTS: dict[str, dict[str, int]] = {
@@ -495,6 +526,10 @@ def limit_probes(project: Project) -> list[dict[str, Any]]:
             probe_table(project, name, "value varchar", values)
             test = column_test(f"probe_{name}", "within_statsig_limits", {"kind": kind})
             tables.append(source_table(name, "value", [test]))
+    for name, (kind, value, _) in SENT_AS.items():
+        project.query(f"create table sent_{name} as select {value} as value")
+        limits = [column_test(f"probe_sent_{name}", "within_statsig_limits", {"kind": kind})]
+        tables.append(source_table(f"sent_{name}", "value", limits))
     probe_table(project, "long_numbers", "value hugeint", [(2**100,)])
     test = column_test("probe_long_numbers", "within_statsig_limits", {"kind": "id"})
     odd = column_test("probe_long_of_another_kind", "within_statsig_limits", {"kind": "name"})
@@ -585,6 +620,12 @@ def test_what_statsig_may_trim_is_found(probes: Probes, kind: str) -> None:
     assert (result["status"], result["failures"]) == ("fail", 2), result["message"]
     assert probes.run.results[f"probe_short_{kind}"]["status"] == "pass"
     assert probes.run.results["probe_long_numbers"]["status"] == "pass"
+
+
+@pytest.mark.parametrize("name", SENT_AS)
+def test_what_is_measured_is_the_text_that_is_sent(probes: Probes, name: str) -> None:
+    result = probes.run.results[f"probe_sent_{name}"]
+    assert result["status"] == ("fail" if SENT_AS[name][2] else "pass"), result["message"]
 
 
 def test_a_kind_that_has_no_limit_is_an_error(probes: Probes) -> None:

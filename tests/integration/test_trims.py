@@ -37,7 +37,7 @@ def test_events_with_long_parts_are_counted_by_kind_and_sent(project: Project, a
         "metadata value above 64 characters (2 events)",
         "id above 64 characters (1 events)",
         "custom above 4,096 characters of JSON (1 events)",
-        "Shorten it in the model",
+        "Shorten it in the model; the dbt test within_statsig_limits finds the rows where one column is too long.",
     ):
         assert said in warning
     report = run_here(project)
@@ -45,6 +45,15 @@ def test_events_with_long_parts_are_counted_by_kind_and_sent(project: Project, a
     assert report["results"][0]["accepted"] == 3
     # What was sent is not told of again.
     assert planned(project)["trimmed"] == {}
+
+
+def test_a_test_of_a_column_is_named_only_where_it_finds_the_rows(project: Project, arrived: StandIn) -> None:
+    parts = ", ".join(f"'{'x' * 60}' as part_{number}" for number in range(70))
+    project.table("visits", f"select 1 as id, 'ann' as user_id, {parts}")
+    project.sync("visits", "visits", {"object": "events", "unique_key": "id", "event_name": "v", "backfill": "all"})
+    assert planned(project)["trimmed"] == {"metadata": 1}
+    (warning,) = [one for one in command_here(project, "plan").stdout.splitlines() if one.startswith("warning")]
+    assert warning.endswith("metadata above 4,096 characters of JSON (1 events). Shorten it in the model.")
 
 
 def test_events_that_are_not_sent_are_not_counted(project: Project, arrived: StandIn) -> None:

@@ -373,6 +373,19 @@ def test_a_value_of_the_wrong_type_in_run_results_is_a_fault(file: Path, path: s
     the_problem(read_results, file, changed(RESULTS, path, value))
 
 
+def test_what_is_no_number_of_json_is_read_as_text(file: Path) -> None:
+    manifest = copy.deepcopy(MANIFEST)
+    name = next(iter(manifest["exposures"]))
+    odd = {"guard": {"max_times_usual": float("inf")}, "others": [float("-inf"), float("nan")]}
+    manifest["exposures"][name]["config"]["meta"] = {"statsig": odd}
+    # What another tool writes for itself does not matter.
+    manifest["nodes"]["model.shop.odd"] = {"name": "odd", "resource_type": "model", "meta": {"bound": float("inf")}}
+    found = [exposure.meta for exposure in read(read_graph, file, manifest).exposures]
+    assert {"guard": {"max_times_usual": "inf"}, "others": ["-inf", "nan"]} in found
+    the_problem(read_graph, file, b'{"metadata": NaN}')
+    the_problem(read_graph, file, b'{"metadata": NaN')
+
+
 def test_the_artifact_of_the_other_kind_is_a_fault(file: Path) -> None:
     the_problem(read_graph, file, RESULTS)
     the_problem(read_results, file, MANIFEST)

@@ -519,6 +519,10 @@ def test_times_do_not_depend_on_the_zone_of_the_machine(connection: duckdb.DuckD
         ("ISO text", "2026-07-01 10:00:00+02:00 Europe/Paris"),
         ("ISO text", "2026-07-01T10:00:00[Europe/Paris]"),
         ("ISO text", "2026-07-01 BST"),
+        # No place is farther from UTC than 14 hours.
+        ("ISO text", "2026-07-01 10:00:00+14:01"),
+        ("ISO text", "2026-07-01 10:00:00+14:59"),
+        ("ISO text", "2026-07-01 10:00:00-1459"),
         ("ISO text", "2026-07-01Z"),
         ("ISO text", "2026-07-01 (BC)"),
         ("ISO text", "2026-07-01T10:00:00z"),

@@ -210,11 +210,25 @@ WRONG = [
     (EVENTS, {"guard": {"max_duplicates_percent": 101}}, "guard.max_duplicates_percent", ["0 to 100"]),
     (EVENTS, {"guard": {"allow_gone_keys": "perhaps"}}, "guard.allow_gone_keys", ["true or false"]),
     (SEGMENT, {"guard": {"max_events": 5}}, "guard.max_events", ["max_removals"]),
-    (SEGMENT, {"renamed_from": ""}, "renamed_from.0.exposure", ["the former name"]),
+    (SEGMENT, {"renamed_from": ""}, "renamed_from", ["the former name"]),
     (SEGMENT, {"renamed_from": "buyers"}, "renamed_from", ["the sync itself"]),
     (EVENTS, {"renamed_from": {}}, "renamed_from", ["the sync itself"]),
-    (EVENTS, {"renamed_from": {"exposre": "old"}}, "renamed_from.0.exposre", ["Did you mean 'exposure'?"]),
+    (EVENTS, {"renamed_from": {"exposre": "old"}}, "renamed_from.exposre", ["Did you mean 'exposure'?"]),
     (EVENTS, {"renamed_from": ["old", None]}, "renamed_from.1", ["the former name"]),
+    (EVENTS, {"renamed_from": ["old", {"exposre": "old"}]}, "renamed_from.1.exposre", ["Did you mean 'exposure'?"]),
+    *((base, {"statsig_project": key}, "statsig_project", ["never the key"])
+      for base in (SEGMENT, EVENTS) for key in ("secret-abc123", "console-abc123", "client-abc123", '"secret-a b"')),
+    *((SEGMENT, {"guard": {key: truth}}, f"guard.{key}", [str(truth).lower(), "number"])
+      for key in ("max_removals", "max_removals_percent") for truth in (True, False)),
+    *((EVENTS, {"guard": {key: True}}, f"guard.{key}", ["is true", "number"])
+      for key in ("max_events", "max_times_usual", "max_duplicates_percent")),
+    # dbt's hook writes .inf and .nan as texts.
+    *((EVENTS, {"guard": {key: value}}, f"guard.{key}", ["number"])
+      for key in ("max_events", "max_times_usual", "max_duplicates_percent")
+      for value in ("inf", "-inf", "nan", float("inf"), float("nan"))),
+    (SEGMENT, {"guard": {"max_removals_percent": "nan"}}, "guard.max_removals_percent", ["is 'nan'", "from 0 to 100"]),
+    (EVENTS, {"limits": {"changes_per_10_seconds": "inf"}}, "limits.changes_per_10_seconds", ["is 'inf'"]),
+    (EVENTS, {"max_age": "inf"}, "max_age", ["'inf'", "12h"]),
     (EVENTS, {"renamed_from": {"api_key_env": "secret-abc123"}}, "renamed_from", ["never the key"]),
     (EVENTS, {"on_unknown": "retry"}, "on_unknown", ["resend, hold or ask"]),
     (EVENTS, {"on_unknown": "ask", "ask_then": "drop"}, "ask_then", ["resend or hold"]),
@@ -261,6 +275,11 @@ NOT_TEXT = [
     ("api_key_env: 12", "api_key_env", 'as in api_key_env: "12"'),
     ("columns: {user_id: 7}", "columns.user_id", 'as in user_id: "7"'),
     ("columns: {1: a}", "columns.1", 'as in "1": <column>'),
+    ('custom_ids: {"2026": 1.5}', "custom_ids.2026", 'as in "2026": "1.5"'),
+    ("renamed_from: 2026", "renamed_from", 'is 2026, a number; write it in quotes, as in renamed_from: "2026"'),
+    ("renamed_from: [old, 2026]", "renamed_from.1", 'as in renamed_from: ["2026"]'),
+    ("renamed_from: {exposure: 2026}", "renamed_from.exposure", 'as in exposure: "2026"'),
+    ("renamed_from: [{exposure: yes}]", "renamed_from.0.exposure", 'as in exposure: "true"'),
     ("custom_ids: {companyID: yes}", "custom_ids.companyID", "is true, a boolean"),
     ("custom_ids: {404: a}", "custom_ids.404", 'is 404, a number; write it in quotes, as in "404": <column>'),
     ("custom_ids: {on: a}", "custom_ids.true", 'is true, a boolean; write it in quotes, as in "true": <column>'),
@@ -297,6 +316,40 @@ def test_a_number_where_text_is_meant_may_have_been_written_otherwise() -> None:
         "YAML reads 2026_01, 0404, 1.10 and 12:30 as numbers too"
         in faults_of({**SEGMENT, "segment_id": 260})["segment_id"]
     )
+
+
+def test_a_number_may_come_from_a_template_where_quotes_do_not_help() -> None:
+    message = faults_of({**EVENTS, "event_name": 404})["event_name"]
+    assert message.endswith("""write | as_text in it, as in "{{ var('name') | as_text }}".""")
+    # YAML gives a date, a template never does.
+    assert "as_text" not in faults_of({**EVENTS, "event_name": dt.date(2026, 1, 1)})["event_name"]
+
+
+def test_a_key_of_statsig_in_the_projects_name_is_not_repeated() -> None:
+    for key in ("secret-abc123", "'console-abc123'", "client-abc 123"):
+        assert "abc" not in faults_of({**EVENTS, "statsig_project": key})["statsig_project"]
+
+
+@pytest.mark.parametrize("written", ["2026-01-01T10:00:00Z", "2026-1-1 1:00:00", "2001-12-14t21:59:43.10-5"])
+@pytest.mark.parametrize("key", ["event_name", "environment", "unique_key", "columns.user_id", "exclude.0"])
+def test_a_time_that_yaml_has_changed_is_no_name_as_text_either(written: str, key: str) -> None:
+    text = yaml.safe_load(written).isoformat()
+    outer, _, inner = key.partition(".")
+    value: Any = {"columns": {inner: text}, "exclude": [text]}.get(outer, text)
+    found = faults_of({**EVENTS, outer: value})
+    assert list(found) == [key]
+    assert f"is {text}, which YAML may have made of a time in another form. Write it in quotes" in found[key]
+
+
+@pytest.mark.parametrize("name", ["2026-01-01T10:00:00Z", "2026-01-01 10:00", "2026-01-01T10:00", "2026-01-01"])
+def test_a_time_in_a_form_that_yaml_does_not_make_is_a_name(name: str) -> None:
+    assert parsed({**EVENTS, "event_name": name}).event_name == name
+
+
+def test_a_segment_may_be_called_by_a_date() -> None:
+    # dbt hands on a date without quotes as the same text, so nothing is lost.
+    assert parsed({**SEGMENT, "segment_id": "2026-01-01"}).segment_id == "2026-01-01"
+    assert "3 to 100 letters" in faults_of({**SEGMENT, "segment_id": "2026-01-01T10:00:00"})["segment_id"]
 
 
 @pytest.mark.parametrize("key", ["segment_id", "mode"])

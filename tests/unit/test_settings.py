@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.edges.settings import Endpoint, Secret, console_endpoint, endpoint, key_faults
+from sync.edges.settings import Endpoint, Secret, console_endpoint, console_key_faults, endpoint, key_faults
 from sync.errors import ConfigError, Fault
 from sync.spec.model import EventConfig, SegmentConfig, Sync
 
@@ -198,10 +198,58 @@ def test_a_projects_console_key_is_that_of_its_segment_syncs_else_the_usual_one(
     assert variable(events(statsig_project="blog")) == "STATSIG_CONSOLE_API_KEY"
     no_key = {key: value for key, value in KEYS.items() if key != "STATSIG_CONSOLE_API_KEY"}
     assert console_endpoint(events(), [], no_key) is None
-    assert console_endpoint(events(), [], {**no_key, "STATSIG_CONSOLE_API_KEY": "secret-wrong"}) is None
+    assert console_endpoint(events(), [], {**no_key, "STATSIG_CONSOLE_API_KEY": " "}) is None
     found = console_endpoint(events(statsig_project="blog"), [], KEYS)
     assert found is not None
     assert (found.project, found.url) == ("statsig:blog", "https://statsigapi.net")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (f'"{CONSOLE_KEY}"', "in quotes"),
+        (f"\ufeff{CONSOLE_KEY}", "byte order mark"),
+        (SERVER_SECRET, "holds a Server Secret Key; segments and questions about events need a Console API Key"),
+        ("client-cl13nt", "holds a Client SDK Key"),
+        ("nonsense", "does not start with 'console-'"),
+    ],
+)
+def test_a_console_key_that_is_set_and_is_none_is_a_fault_of_event_syncs_too(value: str, said: str) -> None:
+    environment = {**KEYS, "STATSIG_CONSOLE_API_KEY": value}
+    asking = [events(), events("visits"), events("orders", on_unknown="ask")]
+    (fault,) = console_key_faults(asking, asking, environment, is_asking=True)
+    assert (fault.subject, fault.key) == ("environment", "STATSIG_CONSOLE_API_KEY")
+    assert said in fault.message
+    assert value not in str(fault)
+    with pytest.raises(ConfigError):
+        console_endpoint(events(), [], environment)
+    # With the segment syncs of the project, it is one fault.
+    assert console_key_faults([events()], [segment()], environment, is_asking=True) == key_faults(
+        [segment()], environment
+    )
+
+
+def test_a_console_key_that_is_not_set_is_missed_only_by_syncs_that_ask() -> None:
+    environment = {"STATSIG_SERVER_SECRET": SERVER_SECRET}
+    asking = events("asking", on_unknown="ask")
+    assert console_key_faults([events(), segment()], [], environment, is_asking=True) == []
+    assert console_key_faults([asking], [], environment, is_asking=False) == []
+    (fault,) = console_key_faults([events(), asking], [], environment, is_asking=True)
+    assert (fault.subject, fault.key) == ("exposure asking", "config.meta.statsig.on_unknown")
+
+
+def test_a_fault_of_a_segments_console_key_names_its_variable_to_event_syncs(tmp_path: Path) -> None:
+    shop = {"statsig_project": "shop"}
+    own = segment("people", api_key_env="SHOP_KEY", **shop)
+    (tmp_path / "key").write_text(" \n")
+    for environment, said in (
+        ({"SHOP_KEY": SERVER_SECRET}, "SHOP_KEY: holds a Server Secret Key"),
+        ({"SHOP_KEY_FILE": str(tmp_path / "key")}, "SHOP_KEY_FILE: names a file that is empty"),
+        ({"SHOP_KEY_FILE": str(tmp_path / "nowhere")}, "SHOP_KEY_FILE: does not name a file"),
+    ):
+        (fault,) = console_key_faults([events(**shop)], [own], environment, is_asking=False)
+        assert fault.subject == "exposure people"
+        assert fault.message.startswith(said)
 
 
 def test_naming_the_usual_variable_does_not_make_another_project() -> None:
@@ -225,6 +273,15 @@ def test_a_file_that_holds_no_key_is_a_fault(tmp_path: Path, content: bytes | No
         (tmp_path / "key").write_bytes(content)
     fault = the_fault(events(), {"STATSIG_SERVER_SECRET_FILE": str(tmp_path / "key")})
     assert fault.key == "STATSIG_SERVER_SECRET_FILE"
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+@pytest.mark.parametrize("sync", [events(), segment()])
+def test_a_key_file_without_a_key_is_said_to_be_empty(tmp_path: Path, sync: Sync, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    variable = f"{endpoint(sync, KEYS).key_variable}_FILE"
+    fault = the_fault(sync, {variable: str(tmp_path / "key")})
+    assert (fault.key, fault.message) == (variable, "names a file that is empty. Write the key into it.")
 
 
 # What programs put around a key, and what is said of it.

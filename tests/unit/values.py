@@ -109,9 +109,8 @@ def _moment(value: Any) -> int | None:
     return _in_range((value - EPOCH) // dt.timedelta(milliseconds=1))
 
 
-_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)?)?", re.ASCII
-)
+_OFFSET = r"[+-](?:(?:0\d|1[0-3])(?::?[0-5]\d)?|14(?::?00)?)"
+_ISO = re.compile(rf"(\d{{4}}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{{1,9}}))?)?(Z|{_OFFSET})?)?", re.ASCII)
 
 
 def iso_text(value: str) -> int | None:
@@ -217,7 +216,26 @@ _iso_texts = st.one_of(
         st.datetimes(dt.datetime(1000, 1, 2), dt.datetime(9999, 12, 30)) | st.datetimes(EPOCH, LATEST),
         st.sampled_from(["T", " "]),
         st.sampled_from(["", ":%S", ":%S.%f", ":%S.5", ":%S.123456789"]),
-        st.sampled_from(["", "Z", "+02:00", "-0330", "+05", "+14", "+15", "+05:60", " BST", " UTC", "z"]),
+        st.sampled_from(
+            [
+                "",
+                "Z",
+                "+02:00",
+                "-0330",
+                "+05",
+                "+14",
+                "-14:00",
+                "+1400",
+                "+14:59",
+                "-14:01",
+                "+13:45",
+                "+15",
+                "+05:60",
+                " BST",
+                " UTC",
+                "z",
+            ]
+        ),
     ).map(_iso_form),
     st.sampled_from(["2026-02-30", "2026-01-31T25:00:00", "2026-01-31 10:00 o'clock", "20260131", "31.01.2026", "now"]),
 )
