@@ -134,6 +134,12 @@ def _usable(found: Endpoint) -> Endpoint | None:
     return None if _key_problem(found.key, is_events=False) else found
 
 
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of the environment that says where requests go, and not with which key."""
+    addresses = (EVENTS_URL_VARIABLE, CONSOLE_URL_VARIABLE, ALLOW_HTTP_VARIABLE)
+    return {name: environment[name] for name in addresses if name in environment}
+
+
 def identity(sync: Sync, environment: Mapping[str, str]) -> Identity:
     """What the ledgers know a sync by. Raises ``ConfigError`` as ``endpoint``."""
     return Identity(endpoint(sync, environment).project, sync.name)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from sync.core.delivery import Patience
 from sync.core.mapping import ignored_columns_note, key_test_warning
-from sync.core.orphans import KnownList, orphan_warning
+from sync.core.orphans import KnownList, LeftBehind
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.environments import check_environments
 from sync.run.gather import known_members
 from sync.run.lineages import lineages
-from sync.run.lists import find_orphans, members_by_list
+from sync.run.lists import find_left_behind, members_by_list
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
 from sync.run.world import World
 from sync.run.written import draft
@@ -60,9 +60,9 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
         checked = tuple(checks.of(sync) for sync in found.syncs)
     if checks.faults:
         raise ConfigError(list(checks.faults))
-    orphans = _orphans(world, found)
-    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *map(orphan_warning, orphans))
-    return CheckReport(checked, warnings, orphans, drafted.notes)
+    left = _left_behind(world, found)
+    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *left.warnings)
+    return CheckReport(checked, warnings, left.orphans, drafted.notes)
 
 
 @dataclass
@@ -94,6 +94,6 @@ class _Checks:
             return known_members(self.world, lineages(self.world, [sync], session)[sync.name], sync, session)
 
 
-def _orphans(world: World, found: Configured) -> tuple[KnownList, ...]:
+def _left_behind(world: World, found: Configured) -> LeftBehind:
     with world.warehouse.reading() as session:
-        return find_orphans(world, found.all_syncs, members_by_list(world, session), session)
+        return find_left_behind(world, found.all_syncs, members_by_list(world, session), session)
