@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.events import Event, RejectedRow, request_body
-from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, settle_advice
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, settle_advice, stuck_text
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
@@ -60,7 +60,8 @@ class SyncResult:
     """What became of a sync's keys. ``state`` is finished, failed or aborted, as in the run ledger.
 
     ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted; ``waiting``
-    events of earlier runs that are still in doubt.
+    events of earlier runs that are still in doubt, and ``stuck`` ids that stay in a list because Statsig refused in an
+    earlier run to take them out.
     """
 
     sync_name: str
@@ -74,6 +75,7 @@ class SyncResult:
     rows_rejected: int
     message: str | None
     waiting: int = 0
+    stuck: int = 0
 
     @property
     def is_delivered(self) -> bool:
@@ -130,6 +132,9 @@ class Applier:
             if waiting:
                 left = f"{waiting:,} event(s) are still in doubt; see statsig_unsettled. {settle_advice(plan)}"
                 message = f"{message} {left}" if message else left
+        if isinstance(plan, SegmentPlan) and plan.stuck:
+            left = stuck_text(plan.facts, plan.stuck)
+            message = f"{message} {left}" if message else left
         journal.end(session, state, message or self.remark)
         return _result(journal, state, message, waiting)
 
@@ -269,6 +274,7 @@ def _result(journal: Journal, state: str, message: str | None, waiting: int) -> 
         plan.rows_rejected,
         message,
         waiting,
+        plan.stuck if isinstance(plan, SegmentPlan) else 0,
     )
 
 

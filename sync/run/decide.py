@@ -20,6 +20,7 @@ from sync.core.plan import (
     project_size_refusals,
     refused_note,
     size_warnings,
+    stuck_warning,
     trim_warning,
 )
 
@@ -53,6 +54,7 @@ def decide(
     events = [event_guards.with_allowed_events(plan, allow_events) for plan in events]
     plans: list[SyncPlan] = sorted([*segments, *events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
+    warnings += [warning for plan in segments if (warning := stuck_warning(plan))]
     warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
     warnings += [warning for plan in plans if (warning := trim_warning(plan))]
     warnings += gathered.left.warnings

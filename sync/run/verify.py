@@ -10,9 +10,9 @@ import polars as pl
 
 from sync.core import guards, ledger, preflight
 from sync.core.clock import Clock
-from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
+from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, expected, repair
 from sync.core.orphans import KnownList, LeftBehind
-from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
+from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan, plan_segment, stuck_warning
 from sync.edges.settings import key_faults
 from sync.edges.spool import Spool
 from sync.errors import ConfigError, DeliveryError, OvertakenError, StatsigSyncError, UnreadableError
@@ -176,6 +176,9 @@ class _Comparison:
         count = looked_up.count if listed is None else len(listed)
         if count and not facts.is_known:
             raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
+        if warning := stuck_warning(plan_segment(facts)):
+            self.warnings.append(warning)
+        facts = expected(facts)
         found = None if listed is None else drift(facts.config.mode, facts.membership, listed)
         self.compared.append(_Compared(facts, listed, count, found))
 

@@ -135,6 +135,7 @@ def test_ids_that_statsig_refused_are_neither_added_nor_removed() -> None:
     after = plan_segment(facts)
     assert after.change.adds.to_list() == ["1", "2"]
     assert after.change.removes.to_list() == ["5", "6"]
+    assert after.stuck == 1
 
 
 @pytest.mark.parametrize(("count", "said"), [(1_000, None), (1_001, "1,000"), (10_001, "10,000")])
