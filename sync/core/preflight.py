@@ -92,6 +92,14 @@ _MADE_AGAIN = {
 }
 
 
+def emptied(config: SegmentConfig, sync_name: str, members: int) -> str:
+    """What to do about a list that is empty in Statsig, and has members as far as the ledgers know."""
+    return (
+        f"segment '{config.segment_id}' has 0 ids in Statsig, and the ledgers know {members:,}. A run sends only what "
+        f"changes; compare with: statsig-sync verify {sync_name} --repair"
+    )
+
+
 def unknown(config: SegmentConfig, count: int) -> str:
     """What to do about a segment that has members and that the ledgers do not know."""
     return (

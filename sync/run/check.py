@@ -82,10 +82,11 @@ class _Checks:
                 self.warnings.append(warning)
             return Checked(sync, f"events to {found.url}, key in {found.key_variable}")
         looked_up = look_up_segment(sync, sync.config, self.consoles)
-        known = self._known_members(sync) if looked_up.is_missing else None
+        known = self._known_members(sync) if looked_up.is_missing or looked_up.is_empty else None
         if fault := looked_up.fault_of(sync, sync.config, known):
             self.faults[fault] = None
         self.warnings += looked_up.warnings(sync, sync.config, known)
+        self.warnings += looked_up.emptied_warnings(sync, sync.config, known)
         note = ignored_columns_note(sync)
         return Checked(sync, looked_up.description + (f" ({note})" if note else ""))
 
