@@ -90,7 +90,7 @@ def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
         rejects=(),
         membership=members(listed),
     )
-    return SegmentPlan(as_listed, Change(found.extra, found.missing))
+    return SegmentPlan(as_listed, Change(found.extra, found.missing), is_repair=True)
 
 
 def _with_status(membership: pl.DataFrame, status: str) -> pl.DataFrame:

@@ -79,13 +79,15 @@ class SegmentFacts:
 class SegmentPlan:
     """The removals and additions of one segment sync.
 
-    ``stuck`` counts ids that are to leave and stay, because Statsig refused to take them out before.
+    ``stuck`` counts ids that are to leave and stay, because Statsig refused to take them out before. ``is_repair`` says
+    that the change brings the list back to what the ledgers know, and does not come from the model.
     """
 
     facts: SegmentFacts
     change: Change
     overrides: str | None = None
     stuck: int = 0
+    is_repair: bool = False
 
     @property
     def is_reset(self) -> bool:
