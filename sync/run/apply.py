@@ -246,7 +246,7 @@ class Applier:
             return "failed", preflight.explain_refusals(ending.outcome, ending.refusals)
         if ending is not None:
             found = endpoint(journal.plan.sync, self.world.environment)
-            return "failed", preflight.explain(ending.outcome, found.key_variable, found.url)
+            return "failed", _explained(journal, preflight.explain(ending.outcome, found.key_variable, found.url))
         if journal.tally.unknown:
             return "failed", _unknown(journal.plan)
         if journal.tally.rejected:
@@ -255,9 +255,25 @@ class Applier:
 
 
 def _unknown(plan: SyncPlan) -> str:
+    return f"the outcome of some requests is not known; see statsig_unsettled.{_held_advice(plan)}"
+
+
+def _explained(journal: Journal, explanation: str) -> str:
+    """Why a sync gave up; with events that are held in doubt, another run does not go on.
+
+    One that asks Statsig does: it asks again.
+    """
+    config = journal.plan.sync.config
+    if not journal.tally.unknown or not isinstance(config, EventConfig) or config.on_unknown != "hold":
+        return explanation
+    rest = "; run again to go on with what was not sent." if journal.unsent else "."
+    return explanation.replace(preflight.RUN_AGAIN, rest) + _held_advice(journal.plan)
+
+
+def _held_advice(plan: SyncPlan) -> str:
+    """What to do about events that came into doubt and are held; with those of earlier runs it is said anyway."""
     is_held = isinstance(plan, EventPlan) and not plan.may_resend and not plan.doubts.unsettled
-    advice = f" {settle_advice(plan)}" if isinstance(plan, EventPlan) and is_held else ""
-    return f"the outcome of some requests is not known; see statsig_unsettled.{advice}"
+    return f" {settle_advice(plan)}" if isinstance(plan, EventPlan) and is_held else ""
 
 
 def _result(journal: Journal, state: str, message: str | None, waiting: int) -> SyncResult:
