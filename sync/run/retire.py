@@ -66,12 +66,13 @@ def retire(world: World, wanted: Retirement, manner: Manner) -> Retired:
         sync = sync_of(world, known, syncs, _model(world, known, session))
     if wanted.how != "forget" and (found := key_faults([sync], world.environment)):
         raise ConfigError(found)
-    if wanted.is_dry:
-        return Retired(known, wanted.how)
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
+    ending = _Ending(world, lease, sync, manner)
     with ExitStack() as stack:
+        if wanted.is_dry:
+            ending.rehearse(wanted.how, stack)
+            return Retired(known, wanted.how)
         stack.enter_context(lease.held([sync], ("finished", f"retire --{wanted.how}")))
-        ending = _Ending(world, lease, sync, manner)
         return Retired(known, wanted.how, ending.of(wanted.how, stack))
 
 
@@ -125,12 +126,17 @@ def _model(world: World, known: KnownList, session: Session) -> str:
 
 @dataclass(frozen=True)
 class _Ending:
-    """The end of a list, in the name of the sync that wrote it last, which is held."""
+    """The end of a list, in the name of the sync that wrote it last, which is held where something is done."""
 
     world: World
     lease: Lease
     sync: Sync
     manner: Manner
+
+    def rehearse(self, how: How, stack: ExitStack) -> None:
+        """Looks for what would keep it from being done. Raises as the real one."""
+        if how != "forget":
+            self._look_up(how, Consoles(self.world, self.manner.patience, stack))
 
     def of(self, how: How, stack: ExitStack) -> SyncResult | None:
         """Does it."""

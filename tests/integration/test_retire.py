@@ -111,6 +111,8 @@ def test_a_removal_that_does_not_arrive_leaves_the_list_to_be_retired_again(
     done = asked(left_behind, "retire", "old", "--empty", "--max-attempts", "1", expect=1)
     assert (done["result"]["state"], done["result"]["unknown"]) == ("failed", 3)
     assert asked(left_behind, "plan")["orphans"] == [OLD]
+    said = command_here(left_behind, "retire", "old", "--empty", "--max-attempts", "1").stdout
+    assert "the 3 members that the ledgers know were to be taken out" in said
     arrived.no_faults()
     asked(left_behind, "retire", "old", "--empty")
     assert arrived.ids("old") == set()
@@ -211,8 +213,8 @@ def test_the_last_list_of_a_project_without_syncs_can_be_retired(project: Projec
 
 def test_a_list_that_is_gone_can_only_be_forgotten(left_behind: Project, arrived: StandIn) -> None:
     arrived.delete_segment("old")
-    for how in ("--empty", "--archive"):
-        (error,) = asked(left_behind, "retire", "old", how, expect=2)["errors"]
+    for how in (["--empty"], ["--archive"], ["--empty", "--dry-run"], ["--archive", "--dry-run"]):
+        (error,) = asked(left_behind, "retire", "old", *how, expect=2)["errors"]
         assert "is not in this Statsig project any more. End it with: statsig-sync retire old --forget" in error
     asked(left_behind, "retire", "old", "--forget")
     assert asked(left_behind, "check")["orphans"] == []
