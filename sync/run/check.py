@@ -13,6 +13,7 @@ from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.environments import check_environments
 from sync.run.gather import known_members
+from sync.run.gone import gone_warnings
 from sync.run.lineages import lineages
 from sync.run.lists import find_left_behind, members_by_list
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
@@ -60,8 +61,8 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
         checked = tuple(checks.of(sync) for sync in found.syncs)
     if checks.faults:
         raise ConfigError(list(checks.faults))
-    left = _left_behind(world, found)
-    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *left.warnings)
+    left, gone = _left_behind(world, found)
+    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *gone, *left.warnings)
     return CheckReport(checked, warnings, left.orphans, drafted.notes)
 
 
@@ -95,6 +96,7 @@ class _Checks:
             return known_members(self.world, lineages(self.world, [sync], session)[sync.name], sync, session)
 
 
-def _left_behind(world: World, found: Configured) -> LeftBehind:
+def _left_behind(world: World, found: Configured) -> tuple[LeftBehind, tuple[str, ...]]:
     with world.warehouse.reading() as session:
-        return find_left_behind(world, found.all_syncs, members_by_list(world, session), session)
+        left = find_left_behind(world, found.all_syncs, members_by_list(world, session), session)
+        return left, gone_warnings(world, session)
