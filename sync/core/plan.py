@@ -426,9 +426,9 @@ def stuck_ids(facts: SegmentFacts) -> pl.Series:
 def stuck_text(facts: SegmentFacts, count: int) -> str:
     """What to say of ids that stay in a segment, because Statsig refused to take them out."""
     return (
-        f"{count:,} id(s) are to leave segment '{facts.config.segment_id}' and stay in it, because Statsig refused to "
+        f"{count:,} id(s) are to leave segment '{facts.config.segment_id}' and may still be in it: Statsig refused to "
         "take them out; see statsig_reject_log. Send that again with: statsig-sync run --retry-rejected --select "
-        f"{facts.sync.name}. If Statsig refuses it again, take them out by hand first."
+        f"{facts.sync.name}. If Statsig refuses it again, take them out by hand, and then send it once more."
     )
 
 
