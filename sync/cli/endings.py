@@ -54,8 +54,11 @@ def print_retired(retired: Retired, is_dry: bool) -> None:
     """What became of the list, or would."""
     known = retired.known
     would = "would be" if is_dry else "is"
+    # What became of a list that was to be emptied is said in the line below.
+    is_left = retired.result is not None and not retired.result.is_delivered
+    were = "would be" if is_dry else "were to be" if is_left else "are"
     to_do = {
-        "empty": f"the {known.members:,} members that the ledgers know {'would be' if is_dry else 'are'} taken out",
+        "empty": f"the {known.members:,} members that the ledgers know {were} taken out",
         "archive": f"{would} archived in Statsig, and forgotten in the ledgers",
         "forget": f"{would} forgotten in the ledgers, with {known.members:,} members; in Statsig it stays as it is",
     }

@@ -22,7 +22,7 @@ def exit_code(report: RunReport, fail_on_rejects: bool) -> int:
     """The exit code of a run that was carried out."""
     if len(report.results) < len(report.plan.syncs) or not all(result.is_delivered for result in report.results):
         return 1
-    if any(result.waiting for result in report.results):
+    if any(result.waiting or result.stuck for result in report.results):
         return 1
     if fail_on_rejects and any(result.rows_rejected for result in report.results):
         return 1
@@ -184,6 +184,7 @@ def result_line(result: SyncResult) -> str:
             (result.rejected, "refused by Statsig"),
             (result.unsent, "not sent"),
             (result.unknown + result.waiting, "in doubt"),
+            (result.stuck, "not taken out"),
         )
         if count
     ]

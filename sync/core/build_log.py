@@ -132,7 +132,7 @@ def read_state(invocation: Invocation, logged: Logged) -> DbtState:
     graph = msgspec.json.decode(invocation.graph, type=_Graph)
     nodes = {unique_id: _node(unique_id, node) for unique_id, node in graph.nodes.items()}
     nodes |= {unique_id: _test(unique_id, test) for unique_id, test in graph.tests.items()}
-    exposures = tuple(_exposure(sync) for sync in msgspec.json.decode(invocation.syncs, type=list[_Sync]))
+    exposures = read_exposures(invocation.syncs)
     ledgers = msgspec.json.decode(invocation.ledgers, type=dict[str, _Ledger])
     known = (name for names in logged.known_syncs for name in msgspec.json.decode(names, type=list[str]))
     return DbtState(
@@ -144,6 +144,11 @@ def read_state(invocation: Invocation, logged: Logged) -> DbtState:
         known_syncs=frozenset(known),
         built_at=invocation.logged_at,
     )
+
+
+def read_exposures(syncs: str) -> tuple[Exposure, ...]:
+    """The exposures that a command has written down. Raises as ``read_state``."""
+    return tuple(_exposure(sync) for sync in msgspec.json.decode(syncs, type=list[_Sync]))
 
 
 def _node(unique_id: str, node: _Node) -> Node:

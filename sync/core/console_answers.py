@@ -20,6 +20,8 @@ _TOO_MANY = 2**63
 class Segment:
     """A segment as Statsig has it; ``id_type`` is ``userID``, ``stableID`` or a custom id's name.
 
+    ``count`` is 0 where Statsig does not say how many ids there are; ``is_counted`` tells that from a list without ids.
+
     Nobody matches a segment that is not enabled, or that is archived.
     """
 
@@ -29,6 +31,7 @@ class Segment:
     count: int
     is_enabled: bool = True
     is_archived: bool = False
+    is_counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def segment(outcome: Outcome) -> Segment | None:
         int(count) if _is_number(count) else 0,
         is_enabled=data.get("isEnabled") is not False,
         is_archived=_is_archived(data),
+        is_counted=_is_number(count),
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from sync.core.plan import SegmentFacts, SegmentPlan
-from sync.core.segments import IN, OUT, UNCERTAIN, Change, members
+from sync.core.plan import SegmentFacts, SegmentPlan, stuck_ids
+from sync.core.segments import IN, MEMBERSHIP, OUT, UNCERTAIN, Change, members
 
 MISSING, EXTRA = "missing", "extra"
 
@@ -67,6 +67,16 @@ def count_fits(mode: str, membership: pl.DataFrame, count: int) -> bool:
             return True
 
 
+def expected(facts: SegmentFacts) -> SegmentFacts:
+    """The facts as the list has to be: ids whose removal Statsig refused have to be out, whatever the ledgers know."""
+    stuck = stuck_ids(facts)
+    if not len(stuck):
+        return facts
+    out = pl.DataFrame({"id": stuck}).select("id", status=pl.lit(OUT), doubt=pl.lit(None, pl.String))
+    others = facts.membership.join(out, on="id", how="anti").select(MEMBERSHIP.names())
+    return replace(facts, membership=pl.concat([others, out]))
+
+
 def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
     """What makes the list right as far as the sync's mode goes.
 
@@ -80,7 +90,7 @@ def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
         rejects=(),
         membership=members(listed),
     )
-    return SegmentPlan(as_listed, Change(found.extra, found.missing))
+    return SegmentPlan(as_listed, Change(found.extra, found.missing), is_repair=True)
 
 
 def _with_status(membership: pl.DataFrame, status: str) -> pl.DataFrame:

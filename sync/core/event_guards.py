@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
+from sync.core.guards import percent
 from sync.core.history import FirstRun, Sibling
 from sync.core.plan import EventPlan, Refusal
 from sync.spec.statsig import CONSOLE_KEY_VARIABLE, SERVER_SECRET_VARIABLE
@@ -177,9 +178,10 @@ def _duplicates_problem(plan: EventPlan) -> str | None:
     if share <= most:
         return None
     return (
-        f"{plan.duplicates:,} of {plan.rows_read:,} rows ({share:.0f} %) have the {plan.config.unique_key} of another "
-        f"row; the guard allows up to {most:g} %. Of such rows one is sent, and the others are lost. Choose a "
-        "unique_key that is different in every row, and put dbt's tests unique and not_null on it."
+        f"{plan.duplicates:,} of {plan.rows_read:,} rows ({percent(share, most)} %) have the "
+        f"{plan.config.unique_key} of another row; the guard allows up to {most:g} %. Of such rows one is sent, and "
+        "the others are lost. Choose a unique_key that is different in every row, and put dbt's tests unique and "
+        "not_null on it."
     )
 
 

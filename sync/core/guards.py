@@ -10,6 +10,9 @@ from dataclasses import replace
 from sync.core.plan import EventPlan, Refusal, SegmentPlan
 from sync.spec.statsig import ID_LIST_INLINE_LIMIT
 
+# More than these say nothing to a person.
+_MOST_DIGITS = 6
+
 
 def removal_problem(plan: SegmentPlan) -> str | None:
     """Why this mirror is refused; None where it may go on, or is not a mirror."""
@@ -40,17 +43,27 @@ def _reduced(plan: SegmentPlan, share: float) -> str:
         f"the guard allows up to {guard.max_removals:,}, or up to {guard.max_removals_percent:g} %. "
         f"{_advice(plan, 'max_removals: ..., max_removals_percent: ...')}"
     )
+    part = percent(share, guard.max_removals_percent)
     if plan.facts.is_gone:
         return (
             f"segment '{plan.sync.destination}' is gone from Statsig, and the mirror would make it again without "
-            f"{removes:,} of {members:,} members ({share:.0f} %); {allowed}"
+            f"{removes:,} of {members:,} members ({part} %); {allowed}"
         )
-    return f"the mirror would remove {removes:,} of {members:,} members ({share:.0f} %); {allowed}"
+    return f"the mirror would remove {removes:,} of {members:,} members ({part} %); {allowed}"
+
+
+def percent(share: float, limit: float) -> str:
+    """A share in percent, so that it does not read as what is allowed where it is more."""
+    digits = 0
+    while share > limit and digits < _MOST_DIGITS and float(f"{share:.{digits}f}") <= limit:
+        digits += 1
+    return f"{share:.{digits}f}"
 
 
 def _advice(plan: SegmentPlan, setting: str) -> str:
+    how = "verify --repair" if plan.is_repair else "run once with"
     return (
-        f"If this is meant, run once with --allow-removals {plan.sync.name}, or change guard: {{{setting}}} in the "
+        f"If this is meant, {how} --allow-removals {plan.sync.name}, or change guard: {{{setting}}} in the "
         f"exposure. Model: {plan.sync.model}."
     )
 

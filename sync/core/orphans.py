@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from sync.spec.statsig import CONSOLE_KEY_VARIABLE
+
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class KnownList:
     members: int
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> Place:
         """Where it is: the project, and the segment's id."""
         return self.project, self.segment_id
 
@@ -52,7 +56,72 @@ def orphan_warning(one: KnownList) -> str:
     )
 
 
-def orphans(known: Iterable[KnownList], written: Iterable[tuple[str, str]]) -> tuple[KnownList, ...]:
-    """The lists with members that are not in one of the places that the project's syncs write."""
-    kept = set(written)
-    return tuple(one for one in known if one.members and one.place not in kept)
+@dataclass(frozen=True)
+class Writer:
+    """A sync that writes a list; ``elsewhere`` names the dbt project and target it is of, None for those at hand."""
+
+    sync_name: str
+    elsewhere: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.sync_name} ({self.elsewhere})" if self.elsewhere else self.sync_name
+
+
+@dataclass(frozen=True)
+class Namesake:
+    """A list that nobody writes, and one of the same id that ``writer`` fills under another name of its project."""
+
+    known: KnownList
+    project: str
+    writer: Writer
+
+    @property
+    def warning(self) -> str:
+        """What to say of it: a list is known by its project's name in the ledgers, which may have changed."""
+        known, name = self.known, self.writer.sync_name
+        key = known.project.partition(":")[2] or CONSOLE_KEY_VARIABLE
+        former = "" if name in known.writers else f"exposure: {known.writers[0]}, "
+        return (
+            f"segment '{known.segment_id}' of {known.project} has the {known.members:,} members that "
+            f"{known.writers[0]} left there, and {self.writer} writes a segment of the same id in {self.project}. It "
+            "may be the same list, if only its key's variable or statsig_project was changed: then write renamed_from: "
+            f"{{{former}api_key_env: {key}}} under config.meta.statsig of {name}, and its history is carried on. If it "
+            f"is another list, end it by hand, and then with: statsig-sync retire {known.whole_name} --forget"
+        )
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """The lists with members that nobody writes any more, and those that may be written under another name."""
+
+    orphans: tuple[KnownList, ...] = ()
+    namesakes: tuple[Namesake, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to say of them."""
+        return (*map(orphan_warning, self.orphans), *(one.warning for one in self.namesakes))
+
+
+def namesake(known: KnownList, written: Mapping[Place, Writer]) -> Namesake | None:
+    """The list of the same id that a sync writes under another name of a Statsig project, which may be the same list.
+
+    A stand-in and Statsig itself are never the same.
+    """
+    for (project, segment_id), writer in written.items():
+        if segment_id == known.segment_id and project != known.project and _service(project) == _service(known.project):
+            return Namesake(known, project, writer)
+    return None
+
+
+def left_behind(known: Iterable[KnownList], written: Mapping[Place, Writer]) -> LeftBehind:
+    """The lists with members that are not in one of the places that syncs write."""
+    left = [one for one in known if one.members and one.place not in written]
+    found = {one.place: namesake(one, written) for one in left}
+    return LeftBehind(
+        tuple(one for one in left if found[one.place] is None), tuple(one for one in found.values() if one is not None)
+    )
+
+
+def _service(project: str) -> str:
+    return project.partition(":")[0]

@@ -77,11 +77,17 @@ class SegmentFacts:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """The removals and additions of one segment sync."""
+    """The removals and additions of one segment sync.
+
+    ``stuck`` counts ids that are to leave and stay, because Statsig refused to take them out before. ``is_repair`` says
+    that the change brings the list back to what the ledgers know, and does not come from the model.
+    """
 
     facts: SegmentFacts
     change: Change
     overrides: str | None = None
+    stuck: int = 0
+    is_repair: bool = False
 
     @property
     def is_reset(self) -> bool:
@@ -408,7 +414,27 @@ def plan_segment(facts: SegmentFacts) -> SegmentPlan:
         return SegmentPlan(facts, change)
     held_back = facts.refused.implode()
     kept = [ids.filter(~ids.is_in(held_back)) for ids in (change.removes, change.adds)]
-    return SegmentPlan(facts, Change(*kept))
+    return SegmentPlan(facts, Change(*kept), stuck=len(change.removes) - len(kept[0]))
+
+
+def stuck_ids(facts: SegmentFacts) -> pl.Series:
+    """The ids that are to leave the segment, and whose removal Statsig refused before."""
+    removes = diff(facts.config.mode, _wanted(facts), _in_the_list(facts)).removes
+    return pl.DataFrame({"id": removes}).join(pl.DataFrame({"id": facts.refused}), on="id", how="semi")["id"]
+
+
+def stuck_text(facts: SegmentFacts, count: int) -> str:
+    """What to say of ids that stay in a segment, because Statsig refused to take them out."""
+    return (
+        f"{count:,} id(s) are to leave segment '{facts.config.segment_id}' and may still be in it: Statsig refused to "
+        "take them out; see statsig_reject_log. Send that again with: statsig-sync run --retry-rejected --select "
+        f"{facts.sync.name}. If Statsig refuses it again, take them out by hand, and then send it once more."
+    )
+
+
+def stuck_warning(plan: SegmentPlan) -> str | None:
+    """The same before a run, with the sync's name; None where there are none."""
+    return f"{plan.sync.name}: {stuck_text(plan.facts, plan.stuck)}" if plan.stuck else None
 
 
 def _in_the_list(facts: SegmentFacts) -> pl.DataFrame:
@@ -426,11 +452,13 @@ def _wanted(facts: SegmentFacts) -> pl.Series:
 
 def refused_note(plan: SyncPlan) -> str | None:
     """What to say of ids or events that are held back; None where there are none."""
-    if not plan.held_back:
+    # Those that stay in a list are a warning.
+    held_back = plan.held_back - (plan.stuck if isinstance(plan, SegmentPlan) else 0)
+    if not held_back:
         return None
     what = "id(s)" if isinstance(plan, SegmentPlan) else "event(s)"
     return (
-        f"{plan.sync.name}: {plan.held_back:,} {what} are held back, because Statsig refused them before; see "
+        f"{plan.sync.name}: {held_back:,} {what} are held back, because Statsig refused them before; see "
         "statsig_reject_log. --retry-rejected sends them again."
     )
 
@@ -585,6 +613,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "requests": plan.requests,
         "rejected": _by_reason(rejected_rows(plan.facts.rejects)),
         "held_back": plan.held_back,
+        "stuck": plan.stuck,
         "trimmed": dict(plan.trimmed),
         "samples": {
             "add": plan.change.adds.head(_SAMPLES).to_list(),

@@ -92,6 +92,14 @@ _MADE_AGAIN = {
 }
 
 
+def emptied(config: SegmentConfig, sync_name: str, members: int) -> str:
+    """What to do about a list that is empty in Statsig, and has members as far as the ledgers know."""
+    return (
+        f"segment '{config.segment_id}' has 0 ids in Statsig, and the ledgers know {members:,}. A run sends only what "
+        f"changes; compare with: statsig-sync verify {sync_name} --repair"
+    )
+
+
 def unknown(config: SegmentConfig, count: int) -> str:
     """What to do about a segment that has members and that the ledgers do not know."""
     return (
@@ -113,12 +121,15 @@ def _said(outcome: Outcome) -> str:
     return f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message else ""
 
 
+RUN_AGAIN = "; run again to go on."
+
+
 def explain(outcome: Outcome, key_variable: str, url: str) -> str:
     """An outcome that is not a success, in plain words with what to do next."""
     said = f" Statsig said: {outcome.message.rstrip('.')}." if outcome.message and outcome.http_status else ""
     if outcome.http_status is None:
         what = outcome.message or "no answer"
-        return f"{what} ({urlsplit(url).netloc}) after {outcome.attempts} attempt(s); run again to go on."
+        return f"{what} ({urlsplit(url).netloc}) after {outcome.attempts} attempt(s){RUN_AGAIN}"
     if outcome.http_status in (401, 403):
         return (
             f"Statsig does not accept the key in {key_variable} (HTTP {outcome.http_status}); compare it with those in "

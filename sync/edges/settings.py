@@ -153,6 +153,12 @@ def _set_endpoint(sync: Sync, environment: Mapping[str, str]) -> Endpoint | None
     return endpoint(sync, environment)
 
 
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of the environment that says where requests go, and not with which key."""
+    addresses = (EVENTS_URL_VARIABLE, CONSOLE_URL_VARIABLE, ALLOW_HTTP_VARIABLE)
+    return {name: environment[name] for name in addresses if name in environment}
+
+
 def identity(sync: Sync, environment: Mapping[str, str]) -> Identity:
     """What the ledgers know a sync by. Raises ``ConfigError`` as ``endpoint``."""
     return Identity(endpoint(sync, environment).project, sync.name)

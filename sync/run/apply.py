@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.events import Event, RejectedRow, request_body
-from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, resend_advice, settle_advice
+from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, resend_advice, settle_advice, stuck_text
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
@@ -60,7 +60,8 @@ class SyncResult:
     """What became of a sync's keys. ``state`` is finished, failed or aborted, as in the run ledger.
 
     ``rows_rejected`` counts rows that were refused before sending, and that no earlier run had counted; ``waiting``
-    events of earlier runs that are still in doubt, and that no run sends again by itself.
+    events of earlier runs that are still in doubt, and that no run sends again by itself; ``stuck`` counts ids that
+    stay in a list because Statsig refused in an earlier run to take them out.
     """
 
     sync_name: str
@@ -74,6 +75,7 @@ class SyncResult:
     rows_rejected: int
     message: str | None
     waiting: int = 0
+    stuck: int = 0
 
     @property
     def is_delivered(self) -> bool:
@@ -129,6 +131,9 @@ class Applier:
             unsettled = unsettled_events(self.world, plan.lineage, session)
             waiting = _waiting(plan, journal, unsettled)
             message = " ".join([*([message] if message else []), *_still_in_doubt(plan, waiting, unsettled)]) or None
+        if isinstance(plan, SegmentPlan) and plan.stuck:
+            left = stuck_text(plan.facts, plan.stuck)
+            message = f"{message} {left}" if message else left
         journal.end(session, state, message or self.remark)
         return _result(journal, state, message, waiting)
 
@@ -240,7 +245,7 @@ class Applier:
             return "failed", preflight.explain_refusals(ending.outcome, ending.refusals)
         if ending is not None:
             found = endpoint(journal.plan.sync, self.world.environment)
-            return "failed", preflight.explain(ending.outcome, found.key_variable, found.url)
+            return "failed", _explained(journal, preflight.explain(ending.outcome, found.key_variable, found.url))
         if journal.tally.unknown:
             return "failed", _unknown(journal.plan)
         if journal.tally.rejected:
@@ -272,6 +277,18 @@ def _still_in_doubt(plan: EventPlan, waiting: int, unsettled: int) -> Iterator[s
             yield f"{events:,} event(s) are still in doubt; see statsig_unsettled. {advice}"
 
 
+def _explained(journal: Journal, explanation: str) -> str:
+    """Why a sync gave up; with events that are held in doubt, another run does not go on.
+
+    One that asks Statsig does: it asks again.
+    """
+    config = journal.plan.sync.config
+    if not journal.tally.unknown or not isinstance(config, EventConfig) or config.on_unknown != "hold":
+        return explanation
+    rest = "; run again to go on with what was not sent." if journal.unsent else "."
+    return explanation.replace(preflight.RUN_AGAIN, rest)
+
+
 def _result(journal: Journal, state: str, message: str | None, waiting: int) -> SyncResult:
     tally, plan = journal.tally, journal.plan
     return SyncResult(
@@ -286,6 +303,7 @@ def _result(journal: Journal, state: str, message: str | None, waiting: int) -> 
         plan.rows_rejected,
         message,
         waiting,
+        plan.stuck if isinstance(plan, SegmentPlan) else 0,
     )
 
 

@@ -26,6 +26,11 @@ class ArtifactSource:
     profile: Profile
     usual: Wanted | None = None
 
+    @property
+    def wanted(self) -> Wanted:
+        """The profile and the target that are opened."""
+        return Wanted(self.profile.name, self.profile.target)
+
     def read(self) -> DbtState:
         """What the artifacts say now. Raises ``ConfigError`` where they cannot be read."""
         found = read_artifacts(self.manifest, self.run_results)

@@ -9,13 +9,22 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from sync import __version__
-from sync.core.build_log import INVOCATION_COLUMNS, RUN_COLUMNS, Invocation, Logged, Watched, read_state
+from sync.core.build_log import (
+    INVOCATION_COLUMNS,
+    RUN_COLUMNS,
+    Invocation,
+    Logged,
+    Watched,
+    read_exposures,
+    read_state,
+)
 from sync.core.graph import DbtState
 from sync.core.ledger import lacking_columns
 from sync.core.sql import identifier
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, UnreadableError
 from sync.spec.durations import spoken
+from sync.spec.model import Exposure
 
 BUILD_LOG, INVOCATIONS, NODE_RUNS = "statsig_build_log", "statsig_invocations", "statsig_node_runs"
 
@@ -123,6 +132,34 @@ def find_build_log(session: Session, wanted: Wanted, now: dt.datetime) -> BuildL
         raise _fault(_several(wanted, fitting, now))
     # After the ledgers have moved to another schema, the old ones are not written any more.
     return max(fitting, key=lambda log: log.invocation.logged_at)
+
+
+@dataclass(frozen=True)
+class OtherProject:
+    """Another dbt project, or another target of the same: its name for a person, and its exposures that are syncs."""
+
+    name: str
+    exposures: tuple[Exposure, ...]
+
+
+def other_projects(session: Session, invocations: str, own: Wanted) -> tuple[OtherProject, ...]:
+    """What a build log knows besides the project and target at hand; ``invocations`` is the view of last commands.
+
+    Raises ``ConfigError`` where one has written what cannot be read: its lists would be taken for lists of nobody.
+    """
+    # The graphs of other projects may be large, and nothing here asks for them.
+    columns = ", ".join("'{}'" if name in ("graph", "ledgers") else name for name in INVOCATION_COLUMNS)
+    found = [Invocation(*row) for row in session.rows(f"select {columns} from {invocations}")]
+    try:
+        return tuple(
+            OtherProject(f"dbt project {one.project_name}, target {one.target_name}", read_exposures(one.syncs))
+            for one in found
+            if not own.is_met_by(one)
+        )
+    except (msgspec.DecodeError, TypeError) as error:
+        raise _fault(
+            f"{invocations} holds what no dbt command of this package writes ({error}). Run dbt build."
+        ) from error
 
 
 def _invocations(session: Session, view: str) -> Sequence[Invocation]:

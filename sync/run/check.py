@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 from sync.core.delivery import Patience
 from sync.core.mapping import ignored_columns_note, key_test_warning
-from sync.core.orphans import KnownList, orphan_warning
+from sync.core.orphans import KnownList, LeftBehind
 from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.environments import check_environments
 from sync.run.gather import known_members
+from sync.run.gone import gone_warnings
 from sync.run.lineages import lineages
-from sync.run.lists import find_orphans, members_by_list
+from sync.run.lists import find_left_behind, members_by_list
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
 from sync.run.world import World
 from sync.run.written import draft
@@ -60,9 +61,9 @@ def check(world: World, request: Request, patience: Patience) -> CheckReport:
         checked = tuple(checks.of(sync) for sync in found.syncs)
     if checks.faults:
         raise ConfigError(list(checks.faults))
-    orphans = _orphans(world, found)
-    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *map(orphan_warning, orphans))
-    return CheckReport(checked, warnings, orphans, drafted.notes)
+    left, gone = _left_behind(world, found)
+    warnings = (*drafted.warnings, *environments.warnings, *checks.warnings, *gone, *left.warnings)
+    return CheckReport(checked, warnings, left.orphans, drafted.notes)
 
 
 @dataclass
@@ -82,10 +83,11 @@ class _Checks:
                 self.warnings.append(warning)
             return Checked(sync, f"events to {found.url}, key in {found.key_variable}")
         looked_up = look_up_segment(sync, sync.config, self.consoles)
-        known = self._known_members(sync) if looked_up.is_missing else None
+        known = self._known_members(sync) if looked_up.is_missing or looked_up.is_empty else None
         if fault := looked_up.fault_of(sync, sync.config, known):
             self.faults[fault] = None
         self.warnings += looked_up.warnings(sync, sync.config, known)
+        self.warnings += looked_up.emptied_warnings(sync, sync.config, known)
         note = ignored_columns_note(sync)
         return Checked(sync, looked_up.description + (f" ({note})" if note else ""))
 
@@ -94,6 +96,7 @@ class _Checks:
             return known_members(self.world, lineages(self.world, [sync], session)[sync.name], sync, session)
 
 
-def _orphans(world: World, found: Configured) -> tuple[KnownList, ...]:
+def _left_behind(world: World, found: Configured) -> tuple[LeftBehind, tuple[str, ...]]:
     with world.warehouse.reading() as session:
-        return find_orphans(world, found.all_syncs, members_by_list(world, session), session)
+        left = find_left_behind(world, found.all_syncs, members_by_list(world, session), session)
+        return left, gone_warnings(world, session)

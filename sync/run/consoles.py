@@ -82,7 +82,7 @@ class LookedUp:
     """A sync's segment in Statsig: what is wrong with it (None where nothing is), whether it has to be made.
 
     ``is_key_fault`` says that the fault is one of the key, so of every segment that is read with it; ``warning`` is
-    what is worth knowing of a segment that can be written all the same.
+    what is worth knowing of a segment that can be written all the same. ``is_empty`` says that Statsig counts no id.
     """
 
     fault: Fault | None
@@ -91,6 +91,7 @@ class LookedUp:
     count: int = 0
     is_key_fault: bool = False
     warning: str | None = None
+    is_empty: bool = False
 
     def fault_of(self, sync: Sync, config: SegmentConfig, known_members: int | None) -> Fault | None:
         """The fault, given how many members the ledgers know; None where they know nothing of the segment."""
@@ -103,6 +104,16 @@ class LookedUp:
         is_gone = self.is_missing and known_members is not None
         found = [preflight.vanished(config, known_members or 0)] if is_gone else []
         return tuple(f"{sync.name}: {one}" for one in (*found, self.warning) if one)
+
+    def emptied_warnings(self, sync: Sync, config: SegmentConfig, known_members: int | None) -> tuple[str, ...]:
+        """What to say of a list without ids whose members the ledgers know, given the same.
+
+        What is still to be sent is not among these, so no run explains it. Whom others leave in a list, ``remove`` does
+        not answer for.
+        """
+        if not self.is_empty or not known_members or config.mode == "remove":
+            return ()
+        return (f"{sync.name}: {preflight.emptied(config, sync.name, known_members)}",)
 
 
 def segment_fault(sync: Sync, problem: str) -> Fault:
@@ -120,7 +131,9 @@ def look_up_segment(sync: Sync, config: SegmentConfig, consoles: Consoles) -> Lo
         description = f"segment {config.segment_id}, ID list of {segment.id_type}, {segment.count:,} ids"
         warning = None if segment.is_enabled else preflight.disabled(config)
         fault = segment_fault(sync, problem) if problem else None
-        return LookedUp(fault, False, description, segment.count, warning=warning)
+        return LookedUp(
+            fault, False, description, segment.count, warning=warning, is_empty=segment.is_counted and not segment.count
+        )
     if outcome.http_status in (401, 403):
         return LookedUp(key_fault(sync, preflight.key_refused(outcome.http_status)), False, "", is_key_fault=True)
     if outcome.http_status == 404:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sync.core import event_guards, guards
 from sync.core.mapping import ignored_columns_note
-from sync.core.orphans import KnownList, orphan_warning
+from sync.core.orphans import LeftBehind
 from sync.core.plan import (
     EventPlan,
     Plan,
@@ -20,6 +20,7 @@ from sync.core.plan import (
     project_size_refusals,
     refused_note,
     size_warnings,
+    stuck_warning,
     trim_warning,
 )
 
@@ -29,7 +30,7 @@ class Gathered:
     """All that was read: facts of segments, events in the spool, and the ids per project.
 
     ``refusals`` holds the syncs whose model cannot be read, and what refuses two that share a segment and ids;
-    ``orphans`` the lists that no sync of the project writes any more.
+    ``left`` the lists that no sync writes any more.
     """
 
     segments: tuple[SegmentFacts, ...] = ()
@@ -37,7 +38,7 @@ class Gathered:
     members_by_project: Mapping[str, int] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
-    orphans: tuple[KnownList, ...] = ()
+    left: LeftBehind = field(default_factory=LeftBehind)
     notes: tuple[str, ...] = ()
 
 
@@ -53,9 +54,10 @@ def decide(
     events = [event_guards.with_allowed_events(plan, allow_events) for plan in events]
     plans: list[SyncPlan] = sorted([*segments, *events], key=_order)
     warnings = [*gathered.warnings, *(warning for plan in segments for warning in size_warnings(plan))]
+    warnings += [warning for plan in segments if (warning := stuck_warning(plan))]
     warnings += [warning for plan in plans if (warning := doubt_warning(plan))]
     warnings += [warning for plan in plans if (warning := trim_warning(plan))]
-    warnings += map(orphan_warning, gathered.orphans)
+    warnings += gathered.left.warnings
     notes = [*gathered.notes, *(note for plan in plans if (note := ignored_columns_note(plan.sync)))]
     notes += [note for plan in plans if (note := refused_note(plan))]
     notes += [f"{plan.sync.name}: {note}" for plan in events for note in event_guards.event_notes(plan)]
@@ -69,7 +71,7 @@ def decide(
         *event_guards.event_refusals(are_known, allow_events),
         *project_size_refusals(plans, gathered.members_by_project),
     ]
-    return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes), gathered.orphans)
+    return Plan(tuple(plans), tuple(refusals), tuple(warnings), tuple(notes), gathered.left.orphans)
 
 
 def _order(plan: SyncPlan) -> tuple[int, str]:

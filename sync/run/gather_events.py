@@ -155,7 +155,7 @@ def _gather_events(world: World, source: Source, session: Session, spool: Spool,
         config,
         source.lineage,
         _traits(config, source),
-        _keys_from(source, config),
+        keys_from(source, config),
         idle_history(past) if is_idle else read_history(world, source, relation, past, session),
         config.unknown_then == "resend",
         int(session.value(f"select count(*) from {relation}") or 0),
@@ -208,7 +208,8 @@ def _traits(config: EventConfig, source: Source) -> EventTraits:
     return EventTraits(name, metadata, "event_time" in columns.fields, event_sql.key_metadata(columns))
 
 
-def _keys_from(source: Source, config: EventConfig) -> KeySource:
+def keys_from(source: Source, config: EventConfig) -> KeySource:
+    """What the keys of a sync mean now."""
     column = event_sql.resolve(config, source.columns).unique_key
     return KeySource(source.sync.model, f"{column.name.lower()}, {column.text_kind}")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sync.core import ledger, orphans
-from sync.core.orphans import KnownList
-from sync.edges.settings import endpoint
+from sync.core.orphans import KnownList, LeftBehind, Place, Writer
+from sync.edges.settings import endpoint, without_keys
 from sync.edges.warehouse import Session
+from sync.run.build_log import other_projects
 from sync.run.lineages import lineages
 from sync.run.world import World
 from sync.spec.model import SegmentConfig, Sync
-
-Place = tuple[str, str]
+from sync.spec.parse import parse_syncs
 
 
 def members_by_list(world: World, session: Session) -> dict[Place, int]:
@@ -59,26 +60,39 @@ def _last_forgotten(world: World, session: Session) -> dict[Place, int]:
     return {(project, segment_id): int(sequence) for project, segment_id, sequence in rows}
 
 
-def written_lists(world: World, syncs: Sequence[Sync], session: Session) -> dict[Place, str]:
-    """The lists that these syncs write, under all names of their Statsig project, with the name of one that does."""
-    found = lineages(world, [sync for sync in syncs if isinstance(sync.config, SegmentConfig)], session)
+def written_lists(world: World, syncs: Sequence[Sync], session: Session) -> dict[Place, Writer]:
+    """The lists that syncs write, under all names of their Statsig project, with one that does.
+
+    ``syncs`` are those of the project at hand. Other dbt projects and targets may have their ledgers in the same
+    schema, and so the same ledgers: their syncs count too, as far as dbt's build log knows them.
+    """
+    found: dict[Place, Writer] = {}
+    # Where a list is follows from addresses and names alone, and the keys of other projects may not be here.
+    elsewhere = replace(world, environment=without_keys(world.environment))
+    for other in other_projects(session, world.ledgers[ledger.INVOCATIONS], world.wanted):
+        found |= _written(elsewhere, parse_syncs(other.exposures)[0], session, other.name)
+    return found | _written(world, syncs, session)
+
+
+def _written(
+    world: World, syncs: Sequence[Sync], session: Session, elsewhere: str | None = None
+) -> dict[Place, Writer]:
+    segments = [sync for sync in syncs if isinstance(sync.config, SegmentConfig)]
+    found = lineages(world, segments, session)
     return {
-        (project, sync.destination): sync.name
-        for sync in syncs
-        if sync.name in found
+        (project, sync.destination): Writer(sync.name, elsewhere)
+        for sync in segments
         for project in found[sync.name].projects
     }
 
 
-def find_orphans(
-    world: World, syncs: Sequence[Sync], members: Mapping[Place, int], session: Session
-) -> tuple[KnownList, ...]:
-    """The lists that none of these syncs, which are all of the project's, writes any more.
+def find_left_behind(world: World, syncs: Sequence[Sync], members: Mapping[Place, int], session: Session) -> LeftBehind:
+    """The lists that none of these syncs, which are all of the project's, writes any more, nor another project's.
 
     What was sent to a stand-in is no list of Statsig's, and the other way round.
     """
     known = [one for one in known_lists(world, members, session) if is_within_reach(world, one)]
-    return orphans.orphans(known, written_lists(world, syncs, session))
+    return orphans.left_behind(known, written_lists(world, syncs, session))
 
 
 def is_within_reach(world: World, known: KnownList) -> bool:

@@ -82,6 +82,7 @@ class _LookUps:
         if fault := looked_up.fault_of(facts.sync, facts.config, facts.known_members):
             raise ConfigError([fault])
         self.warnings += looked_up.warnings(facts.sync, facts.config, facts.known_members)
+        self.warnings += looked_up.emptied_warnings(facts.sync, facts.config, facts.known_members)
         if not facts.is_known:
             return adopt(facts, looked_up, self.consoles, self.world.clock)
         return replace(facts, is_missing=looked_up.is_missing)

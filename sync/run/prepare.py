@@ -29,8 +29,9 @@ from sync.run.gather import (
     unreadable_model,
 )
 from sync.run.gather_events import gather_events
+from sync.run.gone import gone_warnings
 from sync.run.lineages import inherited, lineages
-from sync.run.lists import find_orphans, members_by_list, members_by_project
+from sync.run.lists import find_left_behind, members_by_list, members_by_project
 from sync.run.lookups import look_up_segments
 from sync.run.world import NO_SYNC, World, find_syncs, matching, named, of_mode, pattern_faults
 from sync.run.written import unbuilt_warnings
@@ -261,7 +262,8 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
                 *_overlaps(readable, sources, selection, session),
             ),
             notes=tuple(note for one in own if (note := _view_note(one, session))),
-            orphans=find_orphans(world, selection.all_syncs, members, session),
+            warnings=gone_warnings(world, session),
+            left=find_left_behind(world, selection.all_syncs, members, session),
         )
 
 

@@ -18,6 +18,8 @@ from sync.core.terms import Term
 from sync.edges.warehouse import Session
 from sync.errors import UnreadableError
 from sync.run.gather import Source, check_relations, source, stored, unreadable_error, unreadable_model
+from sync.run.gather_events import keys_from
+from sync.run.gather_history import read_past
 from sync.run.lease import Lease
 from sync.run.lineages import lineages
 from sync.run.prepare import GateMode, gate_refusals, refuse
@@ -39,7 +41,10 @@ class PruneRequest:
 
 @dataclass(frozen=True)
 class Pruned:
-    """The number of lines that were deleted, or would be, per ledger; before which time; and what the gate warns of."""
+    """The number of lines that were deleted, or would be, per ledger, and before which time.
+
+    ``warnings`` say what the gate warns of, and of which syncs no event was forgotten.
+    """
 
     deleted: Mapping[str, int]
     before: dt.datetime
@@ -50,8 +55,9 @@ def prune(world: World, request: PruneRequest, holder: str, term: Term) -> Prune
     """Deletes old lines; where it is only to say which, nothing is written, and no sync is held.
 
     Events are forgotten only when their key is in the model no more, so a model that is half built would
-    make their next run send them again. Raises ``RefusedError`` where dbt's last build did not prove one,
-    and while a run holds a sync.
+    make their next run send them again. A sync whose keys look as if they meant other rows than those that were sent
+    forgets none, which is a warning. Raises ``RefusedError`` where dbt's last build did not prove a model, and while a
+    run holds a sync.
     """
     syncs = all_syncs(world.graph)
     with world.warehouse.reading() as session:
@@ -63,10 +69,12 @@ def prune(world: World, request: PruneRequest, holder: str, term: Term) -> Prune
     before = ledger.naive_utc(world.clock.now() - request.older_than)
     if request.is_dry:
         with world.warehouse.rehearsing() as session:
-            return Pruned(_delete(world, session, syncs, columns, before), before, warnings)
+            deleted, kept = _delete(world, session, syncs, columns, before)
+            return Pruned(deleted, before, (*warnings, *kept))
     lease = Lease(world, world.new_id(), holder, term)
     with lease.held(syncs, ("finished", "prune")), world.warehouse.writing() as session:
-        return Pruned(_delete(world, session, syncs, columns, before), before, warnings)
+        deleted, kept = _delete(world, session, syncs, columns, before)
+        return Pruned(deleted, before, (*warnings, *kept))
 
 
 def _delete(
@@ -75,13 +83,18 @@ def _delete(
     syncs: Sequence[Sync],
     columns: Mapping[str, tuple[Column, ...]],
     before: dt.datetime,
-) -> dict[str, int]:
-    counts = dict.fromkeys(ledger.LEDGERS, 0)
+) -> tuple[dict[str, int], list[str]]:
+    """How many lines of each ledger were deleted, and what to say of syncs that forget no event."""
+    counts, kept = dict.fromkeys(ledger.LEDGERS, 0), []
     histories = lineages(world, syncs, session)
     events = [source(world, sync, columns[sync.name], histories[sync.name]) for sync in syncs if _is_of_events(sync)]
     keys = [_keys(world, session, found) for found in events]
     for found, relation in zip(events, keys, strict=True):
-        counts[ledger.CHANGELOG] += _forget_events(world, session, found, relation, before)
+        if problem := _keys_problem(world, session, found, relation):
+            if _old_events(world, session, found, relation, before):
+                kept.append(problem)
+        else:
+            counts[ledger.CHANGELOG] += _forget_events(world, session, found, relation, before)
     counts[ledger.BUILD_LOG] += session.delete(world.ledgers[ledger.BUILD_LOG], _old_builds(world), {"before": before})
     changelog = world.ledgers[ledger.CHANGELOG]
     for condition in (_superseded(world), _forgotten(world), _without_batch(world)):
@@ -100,7 +113,7 @@ def _delete(
     for name in (ledger.DRIFT_LOG, ledger.ARRIVAL_LOG):
         counts[name] += session.delete(world.ledgers[name], "logged_at < $before", {"before": before})
     counts[ledger.RUN_LOG] += session.delete(world.ledgers[ledger.RUN_LOG], _old_runs(world), {"before": before})
-    return counts
+    return counts, kept
 
 
 def _is_of_events(sync: Sync) -> bool:
@@ -123,20 +136,63 @@ def _keys(world: World, session: Session, found: Source) -> str:
         raise unreadable_error([unreadable_model(sync, error)]) from error
 
 
+# With fewer keys than these, nothing can be said of most of them.
+_FEW_KEYS = 3
+
+
+def _keys_problem(world: World, session: Session, found: Source, keys: str) -> str | None:
+    """Why the keys of a model may mean other rows than those that were sent; None where nothing speaks for that.
+
+    A run refuses such keys. Should they be mended after their events were forgotten, these would be sent again.
+    """
+    config, name = found.sync.config, found.sync.name
+    assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
+    advice = f"Run first: statsig-sync run --select {name}. Where that is refused, it says what to mend."
+    were, are = read_past(world, found, session).keys_were_from, keys_from(found, config)
+    if were not in (None, are):
+        return f"{name}: none of its events is forgotten, because its keys were {were} in the last run. {advice}"
+    own = found.lineage.condition
+    all_keys = f"from (select distinct key from {keys} where key is not null)"
+    new = int(
+        session.value(
+            f"select count(*) {all_keys} where key not in (select key from {world.ledgers[ledger.DELIVERIES]}"
+            f" where {own} and operation in ('log', 'skip') and state in ('accepted', 'unknown') and key is not null)"
+            f" and key not in (select key from {world.ledgers[ledger.REJECT_LOG]} where {own} and key is not null)"
+        )
+    )
+    count = int(session.value(f"select count(*) {all_keys}"))
+    if new < _FEW_KEYS or 2 * new <= count:
+        return None
+    return (
+        f"{name}: none of its events is forgotten, because {new:,} of the {count:,} keys in its model were never sent: "
+        f"if each build makes other keys, what is forgotten would be sent again once that is mended. {advice}"
+    )
+
+
+def _old_events(world: World, session: Session, found: Source, keys: str, before: dt.datetime) -> int:
+    """How many events of a sync would be forgotten."""
+    changelog = world.ledgers[ledger.CHANGELOG]
+    values = {"before": before, "sync_name": found.sync.name}
+    return int(session.value(f"select count(*) from {changelog} where {_is_old_event(world, found, keys)}", values))
+
+
 def _forget_events(world: World, session: Session, found: Source, keys: str, before: dt.datetime) -> int:
     """Forgets events that were accepted and whose key the model does not have any more.
 
     Where the model has no row at all, none is forgotten: that is a source that was not loaded more often
     than a truth.
     """
-    return session.delete(
-        world.ledgers[ledger.CHANGELOG],
+    values = {"before": before, "sync_name": found.sync.name}
+    return session.delete(world.ledgers[ledger.CHANGELOG], _is_old_event(world, found, keys), values)
+
+
+def _is_old_event(world: World, found: Source, keys: str) -> str:
+    return (
         "logged_at < $before and operation in ('log', 'skip')"
         f" and batch_id in (select batch_id from {world.ledgers[ledger.BATCHES]} where state <> 'unknown'"
         f" and (sync_name = $sync_name or {found.lineage.condition}))"
         f" and key not in (select key from {keys} where key is not null)"
-        f" and exists (select 1 from {keys})",
-        {"before": before, "sync_name": found.sync.name},
+        f" and exists (select 1 from {keys})"
     )
 
 

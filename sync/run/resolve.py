@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from sync.core import ledger
 from sync.core.delivery import Outcome, State
 from sync.core.ledger import Batch, RunIdentity
+from sync.core.lineage import Lineage
 from sync.core.terms import Term
 from sync.errors import ConfigError, Fault
-from sync.run.gather import check_relations
+from sync.run.gather import check_ledgers, check_relations
+from sync.run.gone import find_gone
 from sync.run.lease import Lease
 from sync.run.lineages import lineages
-from sync.run.world import World, all_syncs, choose
+from sync.run.world import World, all_syncs, choose, find_syncs, matching
 from sync.spec.model import EventConfig, Sync
 
 _STATES = {"sent": State.ACCEPTED, "unsent": State.UNSENT}
@@ -58,17 +60,16 @@ class Resolved:
 def resolve(world: World, verdict: Verdict, holder: str, term: Term) -> Resolved:
     """Settles event batches in doubt: as sent, they are never sent again; as unsent, the next run sends them.
 
-    Where it is only to say which, nothing is written and the sync is not held. Raises ``ConfigError`` for a sync or a
+    Where it is only to say which, nothing is written and the sync is not held. A sync that the project has no more is
+    known by its name in the ledgers. Raises ``ConfigError`` for a sync or a
     batch that there is not, ``RefusedError`` while a run holds the sync: a request in flight looks like one in doubt.
     """
-    sync = _event_sync(world, verdict)
     lease = Lease(world, world.new_id(), holder, term)
-    with world.warehouse.reading() as session:
-        check_relations(world, [sync], session)
-    chosen = _chosen(verdict, _in_doubt(world, sync, lease))
+    sync, lineage = _event_sync(world, verdict)
+    chosen = _chosen(verdict, _in_doubt(world, lineage, lease.identity(sync)))
     if not verdict.is_dry:
         with lease.held([sync], ("finished", f"resolve --as {verdict.settled_as}")):
-            chosen = _chosen(verdict, _in_doubt(world, sync, lease))
+            chosen = _chosen(verdict, _in_doubt(world, lineage, lease.identity(sync)))
             _settle(world, verdict, chosen)
     return Resolved(sync.name, verdict.settled_as, tuple(chosen.values()))
 
@@ -82,7 +83,19 @@ def _chosen(verdict: Verdict, found: dict[str, Doubt]) -> dict[str, Doubt]:
     return {name: doubt for name, doubt in found.items() if not verdict.batches or name in verdict.batches}
 
 
-def _event_sync(world: World, verdict: Verdict) -> Sync:
+def _event_sync(world: World, verdict: Verdict) -> tuple[Sync, Lineage]:
+    syncs, faults = find_syncs(world.graph)
+    with world.warehouse.reading() as session:
+        if not faults and not matching(syncs, [verdict.sync_name]):
+            check_ledgers(world, session)
+            if found := find_gone(world, verdict.sync_name, session):
+                return found
+        sync = _own_sync(world, verdict)
+        check_relations(world, [sync], session)
+        return sync, lineages(world, [sync], session)[sync.name]
+
+
+def _own_sync(world: World, verdict: Verdict) -> Sync:
     syncs = choose(all_syncs(world.graph), [verdict.sync_name], "NAME")
     for sync in syncs:
         if not isinstance(sync.config, EventConfig):
@@ -93,10 +106,10 @@ def _event_sync(world: World, verdict: Verdict) -> Sync:
     return syncs[0]
 
 
-def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Doubt]:
+def _in_doubt(world: World, lineage: Lineage, run: RunIdentity) -> dict[str, Doubt]:
     """The batches in doubt of every event that is unsettled: an event may have been sent several times."""
+    own = lineage.condition
     with world.warehouse.reading() as session:
-        own = lineages(world, [sync], session)[sync.name].condition
         rows = session.rows(
             "select batches.batch_id, batches.operation, batches.sequence, batches.keys, batches.body_bytes,"
             " batches.claimed_at, batches.message, batches.project, batches.sync_name"
@@ -111,7 +124,7 @@ def _in_doubt(world: World, sync: Sync, lease: Lease) -> dict[str, Doubt]:
                 Batch(row[0], row[1], row[2], [""] * row[3], None, row[4]),
                 row[5],
                 row[6],
-                replace(lease.identity(sync), project=row[7], sync_name=row[8]),
+                replace(run, project=row[7], sync_name=row[8]),
             )
             for row in rows
         }

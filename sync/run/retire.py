@@ -12,7 +12,7 @@ import polars as pl
 from sync.core import ledger, preflight
 from sync.core.delivery import Outcome, State
 from sync.core.ledger import Batch
-from sync.core.orphans import KnownList
+from sync.core.orphans import KnownList, Writer, namesake
 from sync.core.plan import Plan, SegmentFacts, SegmentPlan
 from sync.core.segments import OUT, Change
 from sync.edges.settings import endpoint, key_faults
@@ -54,8 +54,8 @@ def retire(world: World, wanted: Retirement, manner: Manner) -> Retired:
     """Ends a list: takes the members out that the ledgers know, or archives the segment, or only forgets it.
 
     Raises ``ConfigError`` for a name that names no list, or several, and where the segment is not what can be ended
-    like this; ``RefusedError`` for a list that a sync of the project writes, and while a run holds it;
-    ``DeliveryError`` where Statsig does not archive it.
+    like this; ``RefusedError`` for a list that a sync writes, or may write under another name, and while a run holds
+    it; ``DeliveryError`` where Statsig does not archive it.
     """
     syncs, faults = find_syncs(world.graph)
     if faults:
@@ -66,12 +66,13 @@ def retire(world: World, wanted: Retirement, manner: Manner) -> Retired:
         sync = sync_of(world, known, syncs, _model(world, known, session))
     if wanted.how != "forget" and (found := key_faults([sync], world.environment)):
         raise ConfigError(found)
-    if wanted.is_dry:
-        return Retired(known, wanted.how)
     lease = Lease(world, world.new_id(), manner.holder, manner.term, manner.should_stop)
+    ending = _Ending(world, lease, sync, manner)
     with ExitStack() as stack:
+        if wanted.is_dry:
+            ending.rehearse(wanted.how, stack)
+            return Retired(known, wanted.how)
         stack.enter_context(lease.held([sync], ("finished", f"retire --{wanted.how}")))
-        ending = _Ending(world, lease, sync, manner)
         return Retired(known, wanted.how, ending.of(wanted.how, stack))
 
 
@@ -79,23 +80,34 @@ def _chosen(world: World, wanted: Retirement, syncs: Sequence[Sync], session: Se
     known = [one for one in known_lists(world, members_by_list(world, session), session) if is_within_reach(world, one)]
     written = written_lists(world, syncs, session)
     named = [one for one in known if one.is_named(wanted.name)]
-    left = [one for one in named if one.place not in written]
+    # Only to forget a list does no harm where another project writes it: its next run adopts it.
+    taken = {place for place, writer in written.items() if wanted.how != "forget" or writer.elsewhere is None}
+    left = [one for one in named if one.place not in taken]
     if len(left) == 1:
+        if wanted.how != "forget" and (found := namesake(left[0], written)):
+            raise RefusedError(f"{found.warning}.")
         return left[0]
     if left:
         message = f"'{wanted.name}' names {len(left)} lists: {_listed(left)}. Name one of them."
         raise ConfigError([Fault("", "", "NAME", message)])
     if named:
-        writer = written[named[0].place]
-        raise RefusedError(
-            f"{writer}: writes segment '{named[0].segment_id}', so it cannot be retired. Take the exposure out, or "
-            "give it another segment_id, and run dbt build first."
-        )
+        raise RefusedError(_written_problem(named[0], written[named[0].place]))
     others = _listed([one for one in known if one.place not in written])
     message = (
         f"'{wanted.name}' names no list that the ledgers know. The lists that no sync writes any more are: {others}."
     )
     raise ConfigError([Fault("", "", "NAME", message)])
+
+
+def _written_problem(known: KnownList, writer: Writer) -> str:
+    """Why a list that a sync writes is not retired."""
+    refused = f"{writer}: writes segment '{known.segment_id}', so it cannot be retired."
+    if writer.elsewhere is None:
+        return f"{refused} Take the exposure out, or give it another segment_id, and run dbt build first."
+    return (
+        f"{refused} Take the exposure out there and run dbt build there first. If that project or target is not there "
+        f"any more, end it with: statsig-sync retire {known.whole_name} --forget"
+    )
 
 
 def _listed(lists: Sequence[KnownList]) -> str:
@@ -114,12 +126,17 @@ def _model(world: World, known: KnownList, session: Session) -> str:
 
 @dataclass(frozen=True)
 class _Ending:
-    """The end of a list, in the name of the sync that wrote it last, which is held."""
+    """The end of a list, in the name of the sync that wrote it last, which is held where something is done."""
 
     world: World
     lease: Lease
     sync: Sync
     manner: Manner
+
+    def rehearse(self, how: How, stack: ExitStack) -> None:
+        """Looks for what would keep it from being done. Raises as the real one."""
+        if how != "forget":
+            self._look_up(how, Consoles(self.world, self.manner.patience, stack))
 
     def of(self, how: How, stack: ExitStack) -> SyncResult | None:
         """Does it."""

@@ -10,9 +10,9 @@ import polars as pl
 
 from sync.core import guards, ledger, preflight
 from sync.core.clock import Clock
-from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, repair
-from sync.core.orphans import KnownList, orphan_warning
-from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan
+from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, expected, repair
+from sync.core.orphans import KnownList, LeftBehind
+from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan, plan_segment, stuck_warning
 from sync.edges.settings import console_key_faults, distinct, key_faults
 from sync.edges.spool import Spool
 from sync.errors import ConfigError, DeliveryError, OvertakenError, StatsigSyncError, UnreadableError
@@ -31,7 +31,7 @@ from sync.run.gather import (
 )
 from sync.run.lease import Lease, own_message
 from sync.run.lineages import lineages
-from sync.run.lists import find_orphans, members_by_list
+from sync.run.lists import find_left_behind, members_by_list
 from sync.run.members import read_members
 from sync.run.world import World, all_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
@@ -177,6 +177,9 @@ class _Comparison:
         count = looked_up.count if listed is None else len(listed)
         if count and not facts.is_known:
             raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
+        if warning := stuck_warning(plan_segment(facts)):
+            self.warnings.append(warning)
+        facts = expected(facts)
         found = None if listed is None else drift(facts.config.mode, facts.membership, listed)
         self.compared.append(_Compared(facts, listed, count, found))
 
@@ -213,7 +216,7 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
         consoles = Consoles(world, manner.patience, stack, lease.heartbeat)
         applier = Applier(world, lease, stack.enter_context(closing(Spool())), consoles, manner.patience)
         found = _Comparison(consoles, world.clock, request.counts_only)
-        orphans = _orphans(world, everything)
+        left = _left_behind(world, everything)
         found.compare(_gather(world, segments, found))
         _log(world, lease, found)
         arrivals = _arrivals(world, events, 0 if request.counts_only else request.sample, (lease, consoles))
@@ -225,8 +228,8 @@ def verify(world: World, request: VerifyRequest, manner: Manner) -> Verification
         (*found.notes, *unasked, *(note for one in arrivals for note in one.notes)),
         tuple(dict.fromkeys(str(problem) for _, problem in found.problems)),
         tuple(refusals),
-        (*found.warnings, *map(orphan_warning, orphans)),
-        orphans,
+        (*found.warnings, *left.warnings),
+        left.orphans,
         arrivals,
     )
 
@@ -246,9 +249,9 @@ def _arrivals(world: World, syncs: Sequence[Sync], sample: int, run: tuple[Lease
     return tuple(found)
 
 
-def _orphans(world: World, syncs: Sequence[Sync]) -> tuple[KnownList, ...]:
+def _left_behind(world: World, syncs: Sequence[Sync]) -> LeftBehind:
     with world.warehouse.reading() as session:
-        return find_orphans(world, syncs, members_by_list(world, session), session)
+        return find_left_behind(world, syncs, members_by_list(world, session), session)
 
 
 def _chosen(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, ...]:

@@ -40,6 +40,10 @@ class Location:
 class Source(Protocol):
     """Where it stands what dbt has done: the build log in the warehouse, or the artifacts."""
 
+    @property
+    def wanted(self) -> Wanted:
+        """The profile and the target that it is about."""
+
     def read(self) -> DbtState:
         """What it says now. Raises ``ConfigError`` where it says nothing that can be read."""
 
@@ -75,6 +79,11 @@ class World:
     def proof(self) -> Proof:
         """What dbt has done last with each node."""
         return self.state.proof
+
+    @property
+    def wanted(self) -> Wanted:
+        """The project, the profile and the target at hand."""
+        return replace(self.source.wanted, project=self.graph.project_name or None)
 
     def has_changed(self, syncs: Sequence[Sync] | None = None) -> bool:
         """Whether dbt has gone on since this world was opened, as far as these syncs rest on it (None: at all)."""

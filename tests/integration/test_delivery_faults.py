@@ -23,8 +23,9 @@ from sync.edges.statsig import ConsoleClient, EventsClient
 from sync.errors import ConfigError
 from sync.sandbox import Settings
 from tests.integration.harness import CONSOLE_KEY, SERVER_SECRET, Project
-from tests.integration.in_process import StillClock, run_here, run_still
+from tests.integration.in_process import StillClock, command_here, run_here, run_still
 from tests.integration.stand_in import ADD_IDS, CHANGE_IDS, LOG_EVENT, LOOK_UP_SEGMENT, REMOVE_IDS, StandIn, rule
+from tests.integration.test_retire import mirror_of
 
 PROXY_PAGE = {"body": "<html><body>Please sign in.</body></html>", "headers": {"Content-Type": "text/html"}}
 NO_SUCCESS = '{"success": false}'
@@ -425,6 +426,47 @@ def test_a_refused_change_of_a_segment_is_not_repeated(people: Project, arrived:
     else:
         assert run_still(people).exit_code == 0
     assert arrived.ids("people") == {"bob", "cid"}
+
+
+def test_ids_that_statsig_does_not_take_out_end_every_run_with_1_and_are_drift_until_they_are_out(
+    project: Project, arrived: StandIn
+) -> None:
+    mirror_of(project, "people", *[f"u{number}" for number in range(40)])
+    run_here(project)
+    mirror_of(project, "people", *[f"u{number}" for number in range(38)])
+    arrived.fault("status", call=REMOVE_IDS, status=400, body='{"message": "no"}', count=None)
+    run_here(project, expect=1)
+    arrived.no_faults()
+    advice = "statsig-sync run --retry-rejected --select people"
+    for _ in range(2):
+        (result,) = run_here(project, expect=1)["results"]
+        assert (result["planned"], result["stuck"]) == (0, 2)
+        assert advice in result["message"]
+    (warning,) = json.loads(command_here(project, "plan", "--json").stdout)["warnings"]
+    assert "2 id(s) are to leave segment 'people' and may still be in it" in warning
+    assert advice in warning
+    for flags in ([], ["--counts-only"]):
+        found = command_here(project, "verify", "people", *flags)
+        assert (found.returncode, "as it should be" in found.stdout) == (1, False), flags
+    found = json.loads(command_here(project, "verify", "--json").stdout)["segments"][0]
+    assert (found["missing"], found["extra"], found["samples"]) == (0, 2, ["u38", "u39"])
+    run_here(project, "--retry-rejected")
+    assert len(arrived.ids("people")) == 38
+    run_here(project)
+    assert command_here(project, "verify").returncode == 0
+
+
+def test_ids_that_statsig_does_not_take_out_and_that_come_back_into_the_model_are_right_where_they_are(
+    project: Project, arrived: StandIn
+) -> None:
+    mirror_of(project, "people", "ann", "bob", "cid")
+    run_here(project)
+    mirror_of(project, "people", "ann", "bob")
+    arrived.fault("status", call=REMOVE_IDS, status=400, body='{"message": "no"}', count=None)
+    run_here(project, expect=1)
+    mirror_of(project, "people", "ann", "bob", "cid")
+    run_here(project)
+    assert command_here(project, "verify").returncode == 0
 
 
 def test_an_id_that_statsig_takes_after_all_is_held_back_no_longer(people: Project, arrived: StandIn) -> None:

@@ -89,6 +89,29 @@ def test_a_segment_that_is_switched_off_is_a_warning_of_all_commands(settled: Pr
     assert f"warning: {warning}" in said.splitlines()
 
 
+def test_a_list_that_was_made_again_by_hand_without_its_members_is_a_warning_until_it_is_repaired(
+    settled: Project, arrived: StandIn
+) -> None:
+    arrived.delete_segment("people")
+    arrived.put_segment("people")
+    for command in ("check", "plan"):
+        (warning,) = asked(settled, command)["warnings"]
+        assert "people: segment 'people' has 0 ids in Statsig, and the ledgers know 2." in warning, command
+        assert "statsig-sync verify people --repair" in warning
+    assert f"warning: {warning}" in command_here(settled, "run").stderr.splitlines()
+    assert command_here(settled, "verify", "people", "--repair").returncode == 0
+    assert arrived.ids("people") == {"ann", "bob"}
+    assert asked(settled, "plan")["warnings"] == []
+
+
+@pytest.mark.parametrize("mode", ["mirror", "add"])
+def test_a_list_that_has_no_member_yet_is_no_list_that_lost_them(project: Project, arrived: StandIn, mode: str) -> None:
+    arrived.put_segment("people")
+    sync_of(project, "people", "ann", mode=mode)
+    assert asked(project, "check")["warnings"] == []
+    assert asked(project, "run")["plan"]["warnings"] == []
+
+
 def test_a_segment_that_is_switched_off_is_filled_all_the_same(settled: Project, arrived: StandIn) -> None:
     arrived.disable_segment("people")
     sync_of(settled, "people", "ann", "bob", "cid")

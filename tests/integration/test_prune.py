@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -28,6 +29,13 @@ def prune(project: Project, *arguments: str, expect: int = 0) -> Any:
 def orders(project: Project, *ids: int, **more: str) -> None:
     project.table("orders", f"select unnest({list(ids)}::bigint[]) as order_id, 'ann' as user_id")
     project.sync("orders", "orders", {"object": "events", "unique_key": "order_id", "event_name": "order", **more})
+
+
+def keyed(project: Project, name: str, numbers: Iterable[int], salt: str) -> None:
+    """An event sync whose keys are made of numbers and a salt."""
+    keys = [f"{number}{salt}" for number in numbers]
+    project.table(name, f"select unnest({keys}::varchar[]) as id, 'ann' as user_id")
+    project.sync(name, name, {"object": "events", "unique_key": "id", "event_name": name, "backfill": "all"})
 
 
 def test_an_event_is_forgotten_only_when_the_model_has_it_no_more(project: Project, arrived: StandIn) -> None:
@@ -68,6 +76,47 @@ def test_nothing_is_forgotten_by_a_model_without_a_row(project: Project, arrived
     orders(project, 1, 2)
     project.run()
     assert len(arrived.events()) == 2
+
+
+def test_events_are_not_forgotten_by_keys_that_are_made_anew_and_others_are(project: Project, arrived: StandIn) -> None:
+    orders(project, *range(5))
+    for name in ("visits", "clicks"):
+        keyed(project, name, range(5), "a")
+    run_here(project)
+    project.execute(*_AGED)
+    keyed(project, "visits", range(9), "a")
+    run_here(project)
+    orders(project, *range(2, 5))
+    keyed(project, "visits", range(9), "b")
+    keyed(project, "clicks", range(3, 5), "a")
+    assert command_here(project, "run").returncode == 3
+    for flags in (["--dry-run"], []):
+        told = prune(project, "--older-than", "180d", *flags)
+        (warning,) = told["warnings"]
+        assert warning.startswith(
+            "visits: none of its events is forgotten, because 9 of the 9 keys in its model were never sent"
+        )
+        assert told["deleted"]["statsig_changelog"] == 2 + 3
+    keyed(project, "visits", range(9), "a")
+    run_here(project)
+    assert len(arrived.events()) == 5 + 9 + 5
+
+
+def test_events_are_not_forgotten_by_keys_that_come_from_elsewhere(project: Project, arrived: StandIn) -> None:
+    orders(project, 1, 2)
+    run_here(project)
+    project.execute(*_AGED)
+    project.table("orders", "select unnest([7, 8]) as order_id, unnest(['1', '2']) as number, 'ann' as user_id")
+    project.sync("orders", "orders", {"object": "events", "unique_key": "number", "event_name": "order"})
+    told = prune(project, "--older-than", "180d")
+    (warning,) = told["warnings"] or [""]
+    assert (warning, told["deleted"]["statsig_changelog"]) == ("", 0)
+    project.table("orders", "select unnest([7, 8]) as order_id, unnest(['3', '4']) as number, 'ann' as user_id")
+    told = prune(project, "--older-than", "180d")
+    (warning,) = told["warnings"]
+    assert warning.startswith("orders: none of its events is forgotten, because its keys were order_id, ")
+    assert "statsig-sync run --select orders" in warning
+    assert told["deleted"]["statsig_changelog"] == 0
 
 
 def test_what_the_gate_warns_of_is_said_in_words(project: Project) -> None:

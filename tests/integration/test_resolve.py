@@ -10,6 +10,7 @@ import pytest
 from tests.integration.harness import Project
 from tests.integration.in_process import command_here, run_here
 from tests.integration.stand_in import StandIn
+from tests.integration.test_retire import mirror_of
 
 
 @pytest.fixture
@@ -49,6 +50,18 @@ def test_held_events_are_listed_and_not_sent_again_until_somebody_decides(in_dou
     assert len(arrived.events()) == 2
     resolve(in_doubt, "--as", "sent")
     assert in_doubt.run()["plan"]["warnings"] == []
+
+
+def test_a_run_whose_events_come_into_doubt_and_are_held_names_resolve_and_not_another_run(
+    project: Project, arrived: StandIn
+) -> None:
+    project.table("orders", "select unnest([1, 2]) as order_id, 'ann' as user_id")
+    meta = {"object": "events", "unique_key": "order_id", "event_name": "order", "on_unknown": "hold"}
+    project.sync("orders", "orders", meta)
+    arrived.fault("reset", when="after")
+    (result,) = run_here(project, expect=1)["results"]
+    assert "Settle them with: statsig-sync resolve orders --as sent, or --as unsent." in result["message"]
+    assert "run again" not in result["message"]
 
 
 def test_events_resolved_as_sent_are_never_sent_again(in_doubt: Project, arrived: StandIn) -> None:
@@ -186,3 +199,40 @@ def test_a_segment_sync_cannot_be_resolved(project: Project) -> None:
     project.table("people", "select 'ann' as user_id")
     project.sync("orders", "people", {"object": "segment", "segment_id": "people", "mode": "add"})
     assert "settled by the next run" in resolve(project, "--as", "sent", expect=2)["errors"][0]
+
+
+def test_events_in_doubt_of_a_sync_that_is_gone_are_told_and_settled_by_its_name(
+    in_doubt: Project, arrived: StandIn
+) -> None:
+    mirror_of(in_doubt, "people", "ann")
+    in_doubt.no_sync("orders")
+    told = "orders: is in the project no more, and 2 event(s) that it has sent are in doubt"
+    for command in ("check", "plan"):
+        (warning,) = json.loads(command_here(in_doubt, command, "--json").stdout)["warnings"]
+        assert warning.startswith(told), command
+        assert "statsig-sync resolve orders --as sent, or --as unsent" in warning
+    (warning,) = run_here(in_doubt)["plan"]["warnings"]
+    assert warning.startswith(told)
+    assert list(resolve(in_doubt, "--as", "sent", "--dry-run")["batches"].values()) == [2]
+    assert unsettled(in_doubt) == ["1", "2"]
+    assert list(resolve(in_doubt, "--as", "sent")["batches"].values()) == [2]
+    assert unsettled(in_doubt) == []
+    assert run_here(in_doubt)["plan"]["warnings"] == []
+    (error,) = resolve(in_doubt, "--as", "sent", expect=2)["errors"]
+    assert "'orders' names no sync" in error
+
+
+def test_events_in_doubt_of_a_sync_that_was_the_last_of_its_project_are_settled(in_doubt: Project) -> None:
+    in_doubt.no_sync("orders")
+    resolve(in_doubt, "--as", "unsent")
+    assert unsettled(in_doubt) == []
+
+
+def test_events_in_doubt_that_another_name_carries_on_are_not_told_as_those_of_a_sync_that_is_gone(
+    in_doubt: Project,
+) -> None:
+    (kept,) = in_doubt.synced()
+    meta = {**kept["meta"], "renamed_from": "orders"}
+    in_doubt.no_sync("orders", {**kept, "name": "purchases", "meta": meta})
+    (warning,) = json.loads(command_here(in_doubt, "plan", "--json").stdout)["warnings"]
+    assert "purchases: 2 event(s) of earlier runs are in doubt" in warning

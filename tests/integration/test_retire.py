@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -110,6 +111,8 @@ def test_a_removal_that_does_not_arrive_leaves_the_list_to_be_retired_again(
     done = asked(left_behind, "retire", "old", "--empty", "--max-attempts", "1", expect=1)
     assert (done["result"]["state"], done["result"]["unknown"]) == ("failed", 3)
     assert asked(left_behind, "plan")["orphans"] == [OLD]
+    said = command_here(left_behind, "retire", "old", "--empty", "--max-attempts", "1").stdout
+    assert "the 3 members that the ledgers know were to be taken out" in said
     arrived.no_faults()
     asked(left_behind, "retire", "old", "--empty")
     assert arrived.ids("old") == set()
@@ -210,8 +213,8 @@ def test_the_last_list_of_a_project_without_syncs_can_be_retired(project: Projec
 
 def test_a_list_that_is_gone_can_only_be_forgotten(left_behind: Project, arrived: StandIn) -> None:
     arrived.delete_segment("old")
-    for how in ("--empty", "--archive"):
-        (error,) = asked(left_behind, "retire", "old", how, expect=2)["errors"]
+    for how in (["--empty"], ["--archive"], ["--empty", "--dry-run"], ["--archive", "--dry-run"]):
+        (error,) = asked(left_behind, "retire", "old", *how, expect=2)["errors"]
         assert "is not in this Statsig project any more. End it with: statsig-sync retire old --forget" in error
     asked(left_behind, "retire", "old", "--forget")
     assert asked(left_behind, "check")["orphans"] == []
@@ -249,3 +252,73 @@ def test_a_list_in_another_statsig_project_is_retired_with_that_projects_key(pro
     assert "OTHER_KEY: is not set" in error
     asked(project, "retire", "people", "--empty")
     assert StandIn(statsig.url).ids("people") == set()
+
+
+@pytest.mark.parametrize("change", [{"statsig_project": "main"}, {"api_key_env": "OTHER_KEY"}])
+def test_a_list_that_a_sync_may_write_under_another_name_of_its_statsig_project_is_not_emptied(
+    project: Project, arrived: StandIn, change: dict[str, str]
+) -> None:
+    project.environment["OTHER_KEY"] = "console-sandbox"
+    mirror_of(project, "people", "ann", "bob", "cid")
+    run_here(project)
+    mirror_of(project, "people", "ann", "bob", "cid", **change)
+    run_here(project)
+    written = "renamed_from: {api_key_env: STATSIG_CONSOLE_API_KEY} under config.meta.statsig of people"
+    for command in ("check", "plan", "verify"):
+        found = asked(project, command)
+        (warning,) = found["warnings"]
+        assert (found["orphans"], written in warning) == ([], True), command
+    for how in ("--empty", "--archive"):
+        (error,) = asked(project, "retire", "sandbox/people", how, expect=3)["errors"]
+        assert "may be the same list" in error
+        assert written in error
+    mirror_of(project, "people", "ann", "bob", "cid", renamed_from={"api_key_env": "STATSIG_CONSOLE_API_KEY"}, **change)
+    assert asked(project, "plan")["warnings"] == []
+    assert arrived.ids("people") == {"ann", "bob", "cid"}
+
+
+def test_a_list_that_may_be_another_ones_under_its_former_name_can_be_forgotten(project: Project) -> None:
+    mirror_of(project, "people", "ann")
+    run_here(project)
+    project.no_sync("people")
+    mirror_of(project, "persons", "ann", segment_id="people", statsig_project="main")
+    (warning,) = asked(project, "plan")["warnings"]
+    assert "renamed_from: {exposure: people, api_key_env: STATSIG_CONSOLE_API_KEY}" in warning
+    asked(project, "retire", "people", "--forget")
+    assert asked(project, "plan")["warnings"] == []
+
+
+def beside(project: Project) -> Project:
+    """Another dbt project that keeps its ledgers in the same schema, with one sync of its own."""
+    folder = project.folder.parent / "other"
+    folder.mkdir()
+    shutil.copy(project.folder / "profiles.yml", folder)
+    (folder / "dbt_project.yml").write_text("name: other\nprofile: statsig_sync\n")
+    project.execute("create table mine as select 'x' as user_id")
+    meta = {"object": "segment", "segment_id": "mine", "mode": "mirror", "create_if_missing": True}
+    syncs = [{"name": "mine", "file": "x.yml", "depends_on": ["model.other.mine"], "meta": meta}]
+    relation = '"warehouse"."main"."mine"'
+    node = {"name": "mine", "resource_type": "model", "relation": relation, "materialized": "table", "parents": []}
+    graph = {"nodes": {"model.other.mine": node}, "tests": {}}
+    project.log_invocation(project_name="other", syncs=json.dumps(syncs), graph=json.dumps(graph))
+    project.log_run("model.other.mine", "success", project_name="other")
+    return Project(folder, project.statsig)
+
+
+def test_a_list_that_another_dbt_project_with_the_same_ledgers_writes_is_not_left_behind(
+    project: Project, arrived: StandIn
+) -> None:
+    mirror_of(project, "people", "ann", "bob")
+    run_here(project)
+    other = beside(project)
+    run_here(other)
+    for one in (project, other):
+        found = asked(one, "plan")
+        assert (found["orphans"], found["warnings"]) == ([], [])
+    (error,) = asked(other, "retire", "people", "--empty", expect=3)["errors"]
+    assert "people (dbt project statsig_sync, target" in error
+    assert "so it cannot be retired" in error
+    assert arrived.ids("people") == {"ann", "bob"}
+    asked(other, "retire", "people", "--forget")
+    assert arrived.ids("people") == {"ann", "bob"}
+    assert run_here(project)

@@ -135,6 +135,7 @@ def test_ids_that_statsig_refused_are_neither_added_nor_removed() -> None:
     after = plan_segment(facts)
     assert after.change.adds.to_list() == ["1", "2"]
     assert after.change.removes.to_list() == ["5", "6"]
+    assert after.stuck == 1
 
 
 @pytest.mark.parametrize(("count", "said"), [(1_000, None), (1_001, "1,000"), (10_001, "10,000")])
@@ -157,3 +158,13 @@ def test_a_project_whose_lists_would_pass_the_limit_together_is_refused() -> Non
 def test_two_syncs_that_share_ids_in_one_segment_are_both_refused() -> None:
     assert guards.overlap_refusal(("a", "b"), "people", 0) == []
     assert [one.sync_name for one in guards.overlap_refusal(("a", "b"), "people", 3)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("share", "limit", "said"),
+    [(20.408, 20, "20.4"), (20.04, 20, "20.04"), (25.0, 20, "25"), (19.6, 20, "20")],
+)
+def test_a_share_that_is_more_than_is_allowed_does_not_read_as_what_is_allowed(
+    share: float, limit: float, said: str
+) -> None:
+    assert guards.percent(share, limit) == said
