@@ -93,12 +93,16 @@ def _has_finished(runs: str, own: str, session: Session) -> bool:
 
 
 def _has_left_nothing(world: World, own: str, session: Session) -> bool:
-    """Whether no event of a sync may have reached Statsig, and no run has left any out."""
+    """Whether no event of a sync may have reached Statsig, and no run has left any out.
+
+    What was in doubt and what a person has settled as unsent counts: it is known, and sent again on somebody's word.
+    """
+    may_be_there = f"where {own} and operation in ('log', 'skip') and state in ('accepted', 'unknown')"
     return not session.value(
         f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where {own} and object = 'events'"
         " and state = 'finished' and (keys_accepted > 0 or events_planned = 0 and rows_read > rows_rejected))"
-        f" or exists (select 1 from {world.ledgers[ledger.BATCHES]} where {own} and operation in ('log', 'skip')"
-        " and state in ('accepted', 'unknown'))"
+        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} {may_be_there})"
+        f" or exists (select 1 from {world.ledgers[ledger.BATCHES]} {may_be_there})"
     )
 
 
@@ -108,7 +112,7 @@ def _with_last_runs(past: Past, world: World, own: str, session: Session) -> Pas
     keys, newest, until = 0, 0, None
     for run_id, count, last in session.rows(
         f"select run_id, sum(keys), max(coalesce(settled_at, claimed_at)) as last from {world.ledgers[ledger.BATCHES]}"
-        f" where {own} and operation = 'log' and state in ('accepted', 'unknown') group by run_id order by last desc"
+        f" where {own} and operation = 'log' and state = 'accepted' group by run_id order by last desc"
         f" limit {_MOST_RUNS}"
     ):
         if keys < _ENOUGH_KEYS:
@@ -178,7 +182,7 @@ def _gone(world: World, source: Source, relation: str, past: Past, session: Sess
     looked_up = session.keep(
         _LAST_KEYS,
         f"select distinct key from {world.ledgers[ledger.DELIVERIES]} where {source.lineage.condition}"
-        f" and run_id in ({_listed(past.last_runs)}) and operation = 'log' and state in ('accepted', 'unknown')"
+        f" and run_id in ({_listed(past.last_runs)}) and operation = 'log' and state = 'accepted'"
         f" and hash(key) % {every} = 0",
         {},
     )
