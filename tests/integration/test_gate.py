@@ -17,6 +17,7 @@ from sync.core.delivery import Patience
 from sync.core.graph import DbtState, Proof
 from sync.core.plan import Plan
 from sync.errors import RefusedError
+from sync.run.build_log import Wanted
 from sync.run.commands import plan
 from sync.run.prepare import Request
 from tests.integration.harness import PACKAGE, Project
@@ -425,6 +426,7 @@ class _BuiltAgain:
 
     first: DbtState
     model: str
+    wanted: Wanted
 
     def read(self) -> DbtState:
         run = replace(self.first.proof.runs[self.model], invocation_id="another-invocation")
@@ -439,7 +441,7 @@ def test_rows_that_dbt_may_have_built_again_since_the_gate_are_not_sent(project:
 
     def planned(model: str, **request: Any) -> Plan:
         world = world_of(project, StillClock())
-        again = replace(world, source=_BuiltAgain(world.state, MODEL + model))
+        again = replace(world, source=_BuiltAgain(world.state, MODEL + model, world.wanted))
         return plan(again, Request(select=["visits"], **request), Patience())
 
     with pytest.raises(RefusedError, match="dbt has run while the rows were read"):
