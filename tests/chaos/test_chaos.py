@@ -34,7 +34,8 @@ _SEEDS_THAT_MEET_ALL = 200
 def test_the_seeds_have_met_every_fault_and_every_kind_of_death(figures: Figures) -> None:
     if figures.seeds < _SEEDS_THAT_MEET_ALL:
         pytest.skip(f"says something of {_SEEDS_THAT_MEET_ALL} seeds or more")
-    assert set(figures.faults) == {fault.__struct_config__.tag for fault in get_args(Fault)}
+    # What Statsig takes and then drops without a word no run can notice: `verify` is for that.
+    assert set(figures.faults) == {fault.__struct_config__.tag for fault in get_args(Fault)} - {"drop"}
     struck_at = {blow.rpartition(" ")[2] for blow in figures.blows}
     assert struck_at == set(get_args(Moment))
     assert {blow.partition(" ")[0] for blow in figures.blows} == {"SIGKILL", "SIGTERM"}
