@@ -58,6 +58,14 @@ class Lineage:
         return _JOINT.join(map(str, self.earlier)) or None
 
 
+def is_same_service(project: str, other: str) -> bool:
+    """Whether both projects, as the ledgers call them, are at Statsig itself, or both at a stand-in for it.
+
+    What was sent to the one was not sent to the other.
+    """
+    return project.partition(":")[0] == other.partition(":")[0]
+
+
 def identities(text: str) -> tuple[Identity, ...]:
     """What ``Lineage.text`` was made from."""
     parts = [one.rpartition("/") for one in text.split(_JOINT)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sync.core.lineage import is_same_service
 from sync.spec.statsig import CONSOLE_KEY_VARIABLE
 
 Place = tuple[str, str]
@@ -109,7 +110,7 @@ def namesake(known: KnownList, written: Mapping[Place, Writer]) -> Namesake | No
     A stand-in and Statsig itself are never the same.
     """
     for (project, segment_id), writer in written.items():
-        if segment_id == known.segment_id and project != known.project and _service(project) == _service(known.project):
+        if segment_id == known.segment_id and project != known.project and is_same_service(project, known.project):
             return Namesake(known, project, writer)
     return None
 
@@ -121,7 +122,3 @@ def left_behind(known: Iterable[KnownList], written: Mapping[Place, Writer]) -> 
     return LeftBehind(
         tuple(one for one in left if found[one.place] is None), tuple(one for one in found.values() if one is not None)
     )
-
-
-def _service(project: str) -> str:
-    return project.partition(":")[0]

@@ -201,11 +201,6 @@ def read_written(path: Path) -> Written:
     return Written(_graph(manifest), _ledgers(manifest), _naive(manifest.metadata.generated_at))
 
 
-def read_graph(path: Path) -> Graph:
-    """The graph of the manifest at ``path``. Raises ``ConfigError`` where it is missing, broken or too old."""
-    return read_written(path).graph
-
-
 @dataclass(frozen=True)
 class Command:
     """A dbt command: its invocation, what it was told, and when it ended (UTC without a zone).

@@ -18,7 +18,7 @@ from sync.core.history import (
     Sibling,
     usual,
 )
-from sync.core.lineage import Identity, Lineage
+from sync.core.lineage import Identity, Lineage, is_same_service
 from sync.edges.warehouse import Session
 from sync.run.gather import Source
 from sync.run.lineages import live_identities
@@ -242,7 +242,7 @@ def _candidates(
         other = Identity(project, sync_name)
         is_other = other in live and (project != own.project or model != source.sync.model)
         is_elsewhere = is_other and project != own.project
-        if other not in source.lineage.identities and _service(project) == _service(own.project) and not is_elsewhere:
+        if other not in source.lineage.identities and is_same_service(project, own.project) and not is_elsewhere:
             yield other, is_other
 
 
@@ -268,11 +268,6 @@ def _sent_by(world: World, source: Source, relation: str, others: Sequence[Ident
     )
 
 
-def _service(project: str) -> str:
-    """Whether this is Statsig itself or a stand-in for it: what was sent to one was not sent to the other."""
-    return project.partition(":")[0]
-
-
 def _elsewhere(world: World, source: Source, session: Session) -> Iterator[OtherLedgers]:
     """Ledgers in other schemas that know the sync."""
     names = _listed({one.sync_name for one in source.lineage.identities})
@@ -286,7 +281,7 @@ def _elsewhere(world: World, source: Source, session: Session) -> Iterator[Other
                 f" from {relation} where sync_name in ({names}) and operation = 'log' and state = 'accepted'"
                 " group by project, batch_id) group by project"
             )
-            sent = sum(int(keys) for project, keys in rows if _service(project) == _service(source.lineage.own.project))
+            sent = sum(int(keys) for project, keys in rows if is_same_service(project, source.lineage.own.project))
             if sent:
                 yield OtherLedgers(relation.rpartition(".")[0].replace('"', ""), sent)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sync.core import ledger, orphans
+from sync.core.lineage import is_same_service
 from sync.core.orphans import KnownList, LeftBehind, Place, Writer
 from sync.edges.settings import endpoint, without_keys
 from sync.edges.warehouse import Session
@@ -98,7 +99,7 @@ def find_left_behind(world: World, syncs: Sequence[Sync], members: Mapping[Place
 def is_within_reach(world: World, known: KnownList) -> bool:
     """Whether a list is where this environment's requests go: at Statsig, or at a stand-in for it."""
     here = endpoint(sync_of(world, known, ()), world.environment).project
-    return here.partition(":")[0] == known.project.partition(":")[0]
+    return is_same_service(here, known.project)
 
 
 def sync_of(world: World, known: KnownList, syncs: Sequence[Sync], model: str = "") -> Sync:

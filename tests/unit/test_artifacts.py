@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.core.graph import Node, NodeRun, Relation
-from sync.edges.artifacts import Arguments, Artifacts, Command, read_artifacts, read_command, read_graph
+from sync.edges.artifacts import Arguments, Artifacts, Command, read_artifacts, read_command, read_written
 from sync.errors import ConfigError
 from sync.spec.model import Exposure, Labels
 
@@ -93,6 +93,10 @@ def read_results(file: Path) -> Artifacts:
     manifest = file.with_name("manifest.json")
     manifest.write_text(json.dumps(MANIFEST))
     return read_artifacts(manifest, file)
+
+
+def read_graph(path: Path) -> Any:
+    return read_written(path).graph
 
 
 READERS: list[tuple[Callable[[Path], Any], dict[str, Any]]] = [(read_graph, MANIFEST), (read_results, RESULTS)]
