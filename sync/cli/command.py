@@ -11,11 +11,18 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sync.cli.arguments import parse
 from sync.core.delivery import Patience, never
 from sync.errors import StatsigSyncError
+
+if TYPE_CHECKING:
+    from sync.core.terms import Term
+    from sync.run.apply import Observer
+    from sync.run.commands import Manner
+    from sync.run.prepare import Request
+    from sync.run.world import World
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -52,7 +59,7 @@ def _print_errors(errors: Sequence[str]) -> None:
         print(f"error: {error}", file=sys.stderr)
 
 
-def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never) -> Any:
+def _world(options: argparse.Namespace, should_stop: Callable[[], bool] = never) -> World:
     # The warehouse's libraries are slow to import: not before the arguments are known to be good.
     from sync.edges.clock import SystemClock  # noqa: PLC0415
     from sync.run.world import Location, open_world  # noqa: PLC0415
@@ -73,7 +80,7 @@ def _tell(line: str) -> None:
     print(f"statsig-sync: {line}", file=sys.stderr, flush=True)
 
 
-def _request(options: argparse.Namespace) -> Any:
+def _request(options: argparse.Namespace) -> Request:
     from sync.run.prepare import Request  # noqa: PLC0415
 
     return Request(
@@ -92,7 +99,7 @@ def _holder() -> str:
     return f"{socket.gethostname()}, process {os.getpid()}"
 
 
-def _term(options: argparse.Namespace) -> Any:
+def _term(options: argparse.Namespace) -> Term:
     from sync.core.terms import Term  # noqa: PLC0415
 
     return Term(options.lease, options.wait)
@@ -102,12 +109,25 @@ def _patience(options: argparse.Namespace, should_stop: Callable[[], bool] = nev
     return Patience(attempts=options.max_attempts, total_seconds=options.max_seconds, should_stop=should_stop)
 
 
-def _manner(options: argparse.Namespace, should_stop: Callable[[], bool]) -> Any:
-    from sync.cli import printing  # noqa: PLC0415
+def _manner(options: argparse.Namespace, should_stop: Callable[[], bool]) -> Manner:
     from sync.run.commands import Manner  # noqa: PLC0415
 
-    observer = printing.observer(sys.stderr, quiet=options.json)
+    observer = _observer(sys.stderr, is_quiet=options.json)
     return Manner(_patience(options, should_stop), _term(options), _holder(), should_stop, observer)
+
+
+def _observer(stream: TextIO, is_quiet: bool) -> Observer:
+    """A progress bar on a terminal, plain lines elsewhere."""
+    from sync.cli import observers  # noqa: PLC0415
+
+    if is_quiet:
+        return observers.QuietObserver(stream)
+    if not stream.isatty():
+        return observers.PlainObserver(stream)
+    # Only a terminal needs what draws on it.
+    from sync.cli.progress import ProgressObserver  # noqa: PLC0415
+
+    return ProgressObserver(stream)
 
 
 def _print_json(options: argparse.Namespace, code: int, more: dict[str, Any]) -> None:

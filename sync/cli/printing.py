@@ -1,17 +1,16 @@
-"""What a person reads: the plan, the progress, and the end of a run."""
+"""What a person reads: the plan, and the end of a run."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sync.cli import arrivals
-from sync.cli.streams import as_far_as_possible
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, rejected_rows, summary
 from sync.core.reasons import MEANING, SENT_WITHOUT
-from sync.run.apply import Observer, SyncResult
+from sync.run.apply import SyncResult
 from sync.run.commands import RunReport
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def print_plan(plan: Plan) -> None:
             print(f"  {plan.built[one.sync.name]}")
         for line in _plan_lines(one):
             print(f"  {line}")
-    for remark in _remarks(plan):
+    for remark in remarks(plan):
         print(remark)
     _print_refusals(plan)
     if plan.is_empty and not plan.refusals:
@@ -95,7 +94,8 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def _remarks(plan: Plan) -> list[str]:
+def remarks(plan: Plan) -> list[str]:
+    """The notes and warnings of a plan, a line each."""
     return [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in plan.warnings)]
 
 
@@ -227,56 +227,3 @@ def _difference_of_counts(one: Verified) -> str:
     if one.mode == "mirror":
         return f"as it should be, {one.listed:,} ids"
     return f"{counts}, which mode {one.mode} allows; who they are is told without --counts-only"
-
-
-def first_run_mark(plan: SyncPlan) -> str:
-    """What is said behind what a sync sends at its first run; empty where it has run."""
-    times = plan.times.text if isinstance(plan, EventPlan) else ""
-    return f", FIRST RUN{times}" if plan.is_first_run else ""
-
-
-class PlainObserver:
-    """Plain lines, for logs."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = as_far_as_possible(stream)
-
-    def planned(self, plan: Plan) -> None:
-        """Says when what is sent was built, and what else is worth knowing before anything is sent."""
-        for one in plan.syncs:
-            if one.sync.name in plan.built:
-                print(f"{one.sync.name}: {plan.built[one.sync.name]}", file=self._stream, flush=True)
-        for remark in _remarks(plan):
-            print(remark, file=self._stream, flush=True)
-
-    def started(self, plan: SyncPlan) -> None:
-        """Says what is about to be sent."""
-        if plan.keys:
-            print(f"{plan.sync.name}: sending {plan.keys:,} keys{first_run_mark(plan)}", file=self._stream, flush=True)
-
-    def accepted(self, plan: SyncPlan, keys: int) -> None:
-        """Says nothing: a log has no use for a line per request."""
-
-    def ended(self, result: SyncResult) -> None:
-        """Says nothing: the report does."""
-
-
-class QuietObserver(PlainObserver):
-    """Says nothing at all."""
-
-    def planned(self, plan: Plan) -> None:
-        """Says nothing."""
-
-    def started(self, plan: SyncPlan) -> None:
-        """Says nothing."""
-
-
-def observer(stream: TextIO, quiet: bool) -> Observer:
-    """A progress bar on a terminal, plain lines elsewhere."""
-    if quiet:
-        return QuietObserver(stream)
-    if not stream.isatty():
-        return PlainObserver(stream)
-    from sync.cli.progress import ProgressObserver  # noqa: PLC0415 - a terminal only
-
-    return ProgressObserver(stream)

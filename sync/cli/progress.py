@@ -7,7 +7,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sync.cli.printing import PlainObserver, first_run_mark
+from sync.cli.observers import PlainObserver, first_run_mark
 from sync.core.plan import SyncPlan
 from sync.run.apply import SyncResult
 

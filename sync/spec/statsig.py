@@ -29,7 +29,6 @@ KEPT_JSON_LENGTH = 4096
 FORBIDDEN_IN_EVENT_NAME = "\\[]{}<>#=;&$%|\0\r\n"
 
 SEGMENT_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{3,100}")
-SEGMENT_NAME_PATTERN = re.compile(r"[A-Za-z0-9_ -]{3,100}")
 
 # The windows of the Console API's rate limits, in seconds.
 LIMIT_WINDOWS = (10, 900)

@@ -18,6 +18,7 @@ from typing import Any
 
 from sync.cli import printing
 from sync.cli.command import execute
+from sync.cli.observers import QuietObserver
 from sync.core.delivery import Patience
 from sync.core.terms import Term
 from sync.run.apply import Observer, SyncResult
@@ -73,7 +74,7 @@ def world_of(project: Project, clock: StillClock) -> World:
 
 def manner_of(observer: Observer | None = None, **term: float) -> Manner:
     """How a run goes about it here: nobody is told unless an observer is given; ``term`` holds fields of ``Term``."""
-    quiet = printing.observer(io.StringIO(), quiet=True)
+    quiet = QuietObserver(io.StringIO())
     return Manner(Patience(), Term(**term), "a test", lambda: False, observer or quiet)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sync.cli import printing
+from sync.cli import observers
 from sync.core.plan import SyncPlan
 from sync.errors import DeliveryError, RefusedError, StoppedError
 from sync.run.commands import run
@@ -168,7 +168,7 @@ def visits(project: Project) -> Project:
 def test_a_run_that_stood_still_while_another_went_on_sends_nothing_more(visits: Project, arrived: StandIn) -> None:
     clock = StillClock()
 
-    class _StandsStill(printing.QuietObserver):
+    class _StandsStill(observers.QuietObserver):
         def accepted(self, plan: SyncPlan, keys: int) -> None:
             if not clock.elapsed:
                 clock.elapsed = 3_000
@@ -191,7 +191,7 @@ def test_a_segment_sync_that_lost_its_lease_writes_down_what_it_sent_and_sends_n
     project.sync("people", "people", {"object": "segment", "segment_id": "people", "mode": "mirror"})
     clock = StillClock()
 
-    class _StandsStill(printing.QuietObserver):
+    class _StandsStill(observers.QuietObserver):
         def accepted(self, plan: SyncPlan, keys: int) -> None:
             clock.elapsed = 3_000
             hold(project, clock, seconds=3600, sync_name="people")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.cli import printing
+from sync.cli.progress import ProgressObserver
 from sync.run.apply import SyncResult
 from tests.event_plans import event_plan
 from tests.integration.harness import Project
@@ -152,7 +152,7 @@ def test_a_progress_bar_goes_on_where_its_terminal_has_gone() -> None:
     plan = event_plan(3)
     terminal, end = pty.openpty()
     with os.fdopen(end, "w") as stream:
-        observer = printing.observer(stream, quiet=False)
+        observer = ProgressObserver(stream)
         os.close(terminal)
         observer.started(plan)
         observer.accepted(plan, 3)

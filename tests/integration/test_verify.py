@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from sync.cli import printing
+from sync.cli import observers
 from sync.errors import DeliveryError
 from sync.run.apply import SyncResult
 from sync.run.verify import VerifyRequest
@@ -411,7 +411,7 @@ def test_repairs_that_a_signal_stopped_are_not_finished(project: Project, arrive
         arrived.put_segment(name)
     ended: list[SyncResult] = []
 
-    class _Listener(printing.QuietObserver):
+    class _Listener(observers.QuietObserver):
         def ended(self, result: SyncResult) -> None:
             ended.append(result)
 
