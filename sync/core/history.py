@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from sync.core.lineage import Identity
 
@@ -22,6 +22,85 @@ class KeySource:
 
     def __str__(self) -> str:
         return f"{self.unique_key} of {self.model}"
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A line of the run ledger about a run of an event sync; times are UTC, without a zone.
+
+    ``unique_key`` is text as of ``KeySource``, ``metadata_columns`` a JSON list. What a line does not say is None.
+    """
+
+    run_id: str
+    state: str
+    logged_at: dt.datetime
+    object: str | None = None
+    model: str | None = None
+    unique_key: str | None = None
+    rows_read: int | None = None
+    rows_rejected: int | None = None
+    events_planned: int | None = None
+    keys_accepted: int | None = None
+    events_until: dt.datetime | None = None
+    metadata_columns: str | None = None
+    message: str | None = None
+
+    @property
+    def is_finished_run(self) -> bool:
+        """Whether a run has ended well with it; other commands hold syncs too, but only a run has read rows."""
+        return self.state == "finished" and self.object == "events" and self.rows_read is not None
+
+    @property
+    def has_left_something(self) -> bool:
+        """Whether a run has ended well that sent something, or that left rows out for good."""
+        is_left_out = self.events_planned == 0 and (self.rows_read or 0) > (self.rows_rejected or 0)
+        is_of_events = self.state == "finished" and self.object == "events"
+        return is_of_events and bool((self.keys_accepted or 0) > 0 or is_left_out)
+
+
+RUN_LINE_COLUMNS = tuple(field.name for field in fields(RunLine))
+
+
+@dataclass(frozen=True)
+class PastRuns:
+    """The lines of the run ledger about one sync, in any order."""
+
+    lines: Sequence[RunLine]
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether a run has ended well."""
+        return any(line.is_finished_run for line in self.lines)
+
+    @property
+    def has_left_something(self) -> bool:
+        """Whether a run has ended well that sent something, or that left rows out for good."""
+        return any(line.has_left_something for line in self.lines)
+
+    @property
+    def keys_were_from(self) -> KeySource | None:
+        """What the keys meant in the last run that had any; None where there was none."""
+        last = _latest(line for line in self.lines if line.model is not None and line.unique_key is not None)
+        return KeySource(last.model or "", last.unique_key or "") if last else None
+
+    @property
+    def last_that_sent(self) -> RunLine | None:
+        """The end of the last run of which Statsig took something."""
+        return _latest(line for line in self.lines if (line.keys_accepted or 0) > 0 and line.object == "events")
+
+    def usual(self, now: dt.datetime) -> float | None:
+        """How many events are usual by now, as ``usual`` has it."""
+        finished = [line for line in self.lines if line.state == "finished" and line.rows_read is not None]
+        finished.sort(key=lambda line: line.logged_at)
+        return usual([FinishedRun(line.logged_at, line.keys_accepted or 0) for line in finished], now)
+
+    def has_pruned_since(self, moment: dt.datetime) -> bool:
+        """Whether old lines of the ledgers were forgotten after a time."""
+        return any(line.message == "prune" and line.logged_at > moment for line in self.lines)
+
+
+def _latest(lines: Iterable[RunLine]) -> RunLine | None:
+    return max(lines, key=lambda line: line.logged_at, default=None)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 
 from sync.core import event_sql, ledger, sql
 from sync.core.history import (
+    RUN_LINE_COLUMNS,
     EventHistory,
-    FinishedRun,
     FirstRun,
     KeySource,
     LastSent,
     OtherLedgers,
+    PastRuns,
+    RunLine,
     Sibling,
-    usual,
 )
 from sync.core.lineage import Identity, Lineage, is_same_service
 from sync.edges.warehouse import Session
@@ -63,46 +64,45 @@ class Past:
 def read_past(world: World, source: Source, session: Session) -> Past:
     """What the ledgers know of the sync before its rows are read."""
     own = source.lineage.condition
-    runs = world.ledgers[ledger.RUN_LOG]
-    has_left_nothing = _has_left_nothing(world, own, session)
+    runs = read_runs(world, source.lineage, session)
+    has_left_nothing = not runs.has_left_something and not _may_have_sent(world, own, session)
     past = Past(
-        has_left_nothing and not _has_finished(runs, own, session),
+        has_left_nothing and not runs.has_finished,
         has_left_nothing,
-        _keys_were_from(runs, own, session),
-        usual(_finished(runs, own, session), ledger.naive_utc(world.clock.now())),
+        runs.keys_were_from,
+        runs.usual(ledger.naive_utc(world.clock.now())),
     )
     past = _with_last_runs(past, world, own, session)
-    found = session.rows(
-        f"select run_id, keys_accepted, coalesce(events_until, logged_at), metadata_columns, logged_at from {runs}"
-        f" where {own} and keys_accepted > 0 and object = 'events' order by logged_at desc limit 1"
-    )
-    for run_id, accepted, until, metadata, logged_at in list(found):
-        columns = tuple(json.loads(metadata)) if metadata else None
-        lost = accepted if _is_lost(world, own, (run_id, logged_at), session) else 0
-        past = replace(past, lost=lost, last_until=_milliseconds(until), last_metadata=columns)
-    return past
+    last = runs.last_that_sent
+    if last is None:
+        return past
+    columns = tuple(json.loads(last.metadata_columns)) if last.metadata_columns else None
+    is_lost = not runs.has_pruned_since(last.logged_at) and not _is_known(world, own, last.run_id, session)
+    until = _milliseconds(last.events_until or last.logged_at)
+    lost = (last.keys_accepted or 0) if is_lost else 0
+    return replace(past, lost=lost, last_until=until, last_metadata=columns)
 
 
-def _has_finished(runs: str, own: str, session: Session) -> bool:
-    """Whether a run has ended well; other commands leave lines in the run ledger too, but only a run has read rows."""
-    query = (
-        f"select exists (select 1 from {runs} where {own} and object = 'events' and state = 'finished'"
-        " and rows_read is not null)"
-    )
-    return bool(session.value(query))
+def read_runs(world: World, lineage: Lineage, session: Session) -> PastRuns:
+    """What the run ledger says of a sync."""
+    columns = ", ".join(RUN_LINE_COLUMNS)
+    lines = session.rows(f"select {columns} from {world.ledgers[ledger.RUN_LOG]} where {lineage.condition}")
+    return PastRuns([RunLine(*line) for line in lines])
 
 
-def _has_left_nothing(world: World, own: str, session: Session) -> bool:
-    """Whether no event of a sync may have reached Statsig, and no run has left any out.
+def _may_have_sent(world: World, own: str, session: Session) -> bool:
+    """Whether any event of a sync may have reached Statsig, or was left out for good, by what the batches say.
 
     What was in doubt and what a person has settled as unsent counts: it is known, and sent again on somebody's word.
     """
-    may_be_there = f"where {own} and operation in ('log', 'skip') and state in ('accepted', 'unknown')"
-    return not session.value(
-        f"select exists (select 1 from {world.ledgers[ledger.RUN_LOG]} where {own} and object = 'events'"
-        " and state = 'finished' and (keys_accepted > 0 or events_planned = 0 and rows_read > rows_rejected))"
-        f" or exists (select 1 from {world.ledgers[ledger.BATCH_LOG]} {may_be_there})"
-        f" or exists (select 1 from {world.ledgers[ledger.BATCHES]} {may_be_there})"
+    batches = world.ledgers[ledger.BATCH_LOG]
+    return bool(
+        session.value(
+            f"select exists (select 1 from {batches} where {own} and operation in ('log', 'skip')"
+            " and state in ('accepted', 'unknown'))"
+            f" or exists (select 1 from {world.ledgers[ledger.BATCHES]} where {own} and operation in ('log', 'skip')"
+            " and state in ('accepted', 'unknown'))"
+        )
     )
 
 
@@ -122,15 +122,11 @@ def _with_last_runs(past: Past, world: World, own: str, session: Session) -> Pas
     return replace(past, last_runs=tuple(ids), last_keys=keys, newest_keys=newest, last_until=until)
 
 
-def _is_lost(world: World, own: str, run: tuple[str, dt.datetime], session: Session) -> bool:
-    """Whether the ledgers have no event of a run, and none was pruned since."""
-    run_id, logged_at = run
-    deliveries, runs = world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.RUN_LOG]
-    return not session.value(
-        f"select exists (select 1 from {deliveries} where {own} and run_id = $run_id)"
-        f" or exists (select 1 from {runs} where {own} and message = 'prune' and logged_at > $logged_at)",
-        {"run_id": run_id, "logged_at": logged_at},
-    )
+def _is_known(world: World, own: str, run_id: str, session: Session) -> bool:
+    """Whether the ledgers have any event of a run."""
+    deliveries = world.ledgers[ledger.DELIVERIES]
+    query = f"select exists (select 1 from {deliveries} where {own} and run_id = $run_id)"
+    return bool(session.value(query, {"run_id": run_id}))
 
 
 def read_history(world: World, source: Source, relation: str, past: Past, session: Session) -> EventHistory:
@@ -149,23 +145,6 @@ def idle_history(past: Past) -> EventHistory:
     """What is worth knowing of a sync that has nothing to send."""
     last_sent = LastSent(0, 0, past.last_until, past.last_metadata) if past.has_sent else None
     return EventHistory(None, past.keys_were_from, past.usual, last_sent)
-
-
-def _finished(runs: str, own: str, session: Session) -> list[FinishedRun]:
-    rows = session.rows(
-        f"select logged_at, coalesce(keys_accepted, 0) from {runs} where {own} and state = 'finished'"
-        " and rows_read is not null order by logged_at"
-    )
-    return [FinishedRun(*row) for row in rows]
-
-
-def _keys_were_from(runs: str, own: str, session: Session) -> KeySource | None:
-    """What the keys meant in the last run that had any; None where there was none."""
-    found = session.rows(
-        f"select model, unique_key from {runs} where {own}"
-        " and model is not null and unique_key is not null order by logged_at desc limit 1"
-    )
-    return next((KeySource(model, unique_key) for model, unique_key in found), None)
 
 
 def _milliseconds(moment: dt.datetime) -> int:

@@ -19,7 +19,7 @@ from sync.edges.warehouse import Session
 from sync.errors import UnreadableError
 from sync.run.gather import Source, check_relations, source, stored, unreadable_error, unreadable_model
 from sync.run.gather_events import keys_from
-from sync.run.gather_history import read_past
+from sync.run.gather_history import read_runs
 from sync.run.lease import Lease
 from sync.run.lineages import lineages
 from sync.run.prepare import GateMode, gate_refusals, refuse
@@ -148,7 +148,7 @@ def _keys_problem(world: World, session: Session, found: Source, keys: str) -> s
     config, name = found.sync.config, found.sync.name
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     advice = f"Run first: statsig-sync run --select {name}. Where that is refused, it says what to mend."
-    were, are = read_past(world, found, session).keys_were_from, keys_from(found, config)
+    were, are = read_runs(world, found.lineage, session).keys_were_from, keys_from(found, config)
     if were not in (None, are):
         return f"{name}: none of its events is forgotten, because its keys were {were} in the last run. {advice}"
     own = found.lineage.condition
