@@ -31,6 +31,11 @@ class Extras:
     is_complete: bool = False
     _attached: set[str] = field(default_factory=set)
 
+    @property
+    def attached(self) -> frozenset[str]:
+        """The names of the databases of the profile that are attached so far."""
+        return frozenset(self._attached)
+
     def attach_named(self, query: str) -> None:
         """Attaches the databases that a query names. Raises ``WarehouseError`` where one cannot be."""
         for one in self.output.attachments:

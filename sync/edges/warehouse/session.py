@@ -38,6 +38,7 @@ class Session:
         self._connection, self._extras, self._has_own_limit = connection, extras, has_own_limit
         self._dialect = Dialect(connection)
         self._is_in_transaction = False
+        self._found_catalog: tuple[frozenset[str], Mapping[tuple[str, str, str], Kind]] | None = None
 
     def begin(self) -> None:
         """Starts a transaction; closing the session without ``commit`` undoes it."""
@@ -68,20 +69,28 @@ class Session:
         *before, name = sql.parts(relation)
         schema = before[-1] if before else self.value("select current_schema()")
         database = before[-2] if len(before) > 1 else self.value("select current_database()")
-        found = self.rows(
-            "select 'table' from duckdb_tables() where lower(database_name) = lower($database)"
-            " and lower(schema_name) = lower($schema) and lower(table_name) = lower($name) union all"
-            " select 'view' from duckdb_views() where lower(database_name) = lower($database)"
-            " and lower(schema_name) = lower($schema) and lower(view_name) = lower($name)",
-            {"database": database, "schema": schema, "name": name},
-        )
-        return next((row[0] for row in found), None)
+        return self._catalog.get((database.lower(), schema.lower(), name.lower()))
+
+    @property
+    def _catalog(self) -> Mapping[tuple[str, str, str], Kind]:
+        """All relations of the attached databases, by lower-case names.
+
+        Nobody else makes one while a session is open, so it is read once for each set of databases.
+        """
+        attached = self._extras.attached
+        if self._found_catalog is None or self._found_catalog[0] != attached:
+            rows = self.rows(
+                "select lower(database_name), lower(schema_name), lower(table_name), 'table' from duckdb_tables()"
+                " union all select lower(database_name), lower(schema_name), lower(view_name), 'view'"
+                " from duckdb_views() where not internal"
+            )
+            self._found_catalog = attached, {(database, schema, name): kind for database, schema, name, kind in rows}
+        return self._found_catalog[1]
 
     def views(self, relations: Iterable[str]) -> frozenset[str]:
         """Those of the relations that are views; what cannot be attached at once has none."""
         self._extras.attach_files()
-        names = "lower(database_name), lower(schema_name), lower(view_name)"
-        views = set(self.rows(f"select {names} from duckdb_views() where not internal"))
+        views = {place for place, kind in self._catalog.items() if kind == "view"}
         return frozenset(one for one in relations if tuple(map(str.lower, sql.parts(one))) in views)
 
     def columns(self, relation: str) -> tuple[Column, ...] | None:
@@ -108,6 +117,7 @@ class Session:
         """
         chosen = ", ".join(sql.identifier(column.name) for column in columns) or "*"
         self._read_view(f"create or replace temp table {name} as select {chosen} from {relation}")
+        self._found_catalog = None
         return f"temp.main.{name}"
 
     def _read_view(self, query: str) -> list[Any]:
@@ -178,6 +188,7 @@ class Session:
     def keep(self, name: str, query: str, parameters: Parameters) -> str:
         """Keeps the result of a query as a temporary table, which is gone with the session; returns its whole name."""
         self._execute(f"create or replace temp table {name} as {query}", parameters)
+        self._found_catalog = None
         return f"temp.main.{name}"
 
     def in_little_memory(self, read: Callable[[], _Found]) -> _Found:
