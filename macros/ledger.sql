@@ -7,9 +7,9 @@
 {% endmacro %}
 
 
-{% macro ledger_rows(relation) %}
+{% macro ledger_rows(relation, materialized='view') %}
   {%- if execute -%}
-    {%- do statsig_sync.check_materialized('view') -%}
+    {%- do statsig_sync.check_materialized(materialized) -%}
   {%- endif -%}
   {#- Rendered without what `--empty` puts around a relation: the view would stay empty after that build. -#}
   {{- relation.render() -}}

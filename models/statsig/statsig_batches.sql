@@ -12,7 +12,8 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by batch_id
+            -- What is the same for all lines of a batch stands here so that a reader of some batches reads only those.
+            partition by batch_id, project, destination, operation
             order by
                 case state when 'claimed' then 3 when 'unknown' then 2 else 1 end,
                 logged_at desc,
@@ -33,10 +34,11 @@ claims as (
 
     select
         batch_id,
+        operation,
         min(logged_at) as claimed_at,
         max(body_bytes) as body_bytes
     from source
-    group by batch_id
+    group by batch_id, operation
 
 ),
 
@@ -60,7 +62,10 @@ final as (
         claims.claimed_at,
         case when latest.state <> 'claimed' then latest.logged_at end as settled_at
     from latest
-    inner join claims on latest.batch_id = claims.batch_id
+    inner join claims
+        on
+            latest.batch_id = claims.batch_id
+            and latest.operation = claims.operation
 
 )
 

@@ -1,88 +1,30 @@
 with
 
-batch_log as (
+snapshot as (
 
-    select * from {{ ledger_rows(ref('statsig_batch_log')) }}
-
-),
-
-all_deliveries as (
-
-    select * from {{ ledger_rows(ref('statsig_deliveries')) }}
-    where operation in ('add', 'adopt', 'remove')
+    select * from {{ ledger_rows(ref('statsig_snapshot')) }}
 
 ),
 
--- What was known of a list before it was forgotten counts no more.
-forgotten as (
-
-    select
-        project,
-        destination,
-        max(sequence) as sequence
-    from batch_log
-    where
-        operation = 'forget'
-        and state = 'accepted'
-    group by project, destination
-
-),
-
-deliveries as (
-
-    select all_deliveries.*
-    from all_deliveries
-    left join forgotten
-        on
-            all_deliveries.project = forgotten.project
-            and all_deliveries.destination = forgotten.destination
-    where
-        forgotten.sequence is null
-        or all_deliveries.sequence > forgotten.sequence
-
-),
-
--- No window functions: a changelog of ten million rows must fold in seconds.
-last_requests as (
-
-    select
-        project,
-        destination,
-        key,
-        coalesce(
-            max(case when state = 'accepted' and operation in ('add', 'adopt') then sequence end), -1
-        ) as accepted_add,
-        coalesce(max(case when state = 'accepted' and operation = 'remove' then sequence end), -1) as accepted_remove,
-        coalesce(max(case when state = 'unknown' and operation = 'add' then sequence end), -1) as unknown_add,
-        coalesce(max(case when state = 'unknown' and operation = 'remove' then sequence end), -1) as unknown_remove
-    from deliveries
-    group by project, destination, key
-
-),
+{{ statsig_sync.membership_ctes('view') }},
 
 -- A request in doubt matters only where it is later than all that is settled, and would change something.
-folded as (
+since as (
 
     select
         project,
-        destination,
-        key,
-        case when unknown_add > unknown_remove then 'add' else 'remove' end as last_doubt,
+        segment_id,
+        id,
+        case when coalesce(unknown_add, -1) > coalesce(unknown_remove, -1) then 'add' else 'remove' end as last_doubt,
         case
-            when accepted_add > accepted_remove and unknown_remove > accepted_add then 'uncertain'
-            when accepted_add > accepted_remove then 'in'
-            when unknown_add > accepted_remove then 'uncertain'
+            when coalesce(added, -1) > coalesce(removed, -1) and coalesce(unknown_remove, -1) > added then 'uncertain'
+            when coalesce(added, -1) > coalesce(removed, -1) then 'in'
+            when coalesce(unknown_add, -1) > coalesce(removed, -1) then 'uncertain'
             -- Nothing is sure of this id: it may be in the list without the ledgers' doing.
-            when accepted_remove = -1 and unknown_remove > -1 then 'uncertain'
-            else 'out'
+            when removed is null and unknown_remove is not null then 'uncertain'
+            when removed is not null then 'out'
         end as status
-    from last_requests
-    -- An id about which no request was accepted or is in doubt may be in the list or not: nothing is known of it.
-    where
-        accepted_add > -1
-        or accepted_remove > -1
-        or unknown_add > -1
-        or unknown_remove > -1
+    from changed
 
 ),
 
@@ -90,11 +32,23 @@ final as (
 
     select
         project,
-        destination as segment_id,
-        key as id,
+        segment_id,
+        id,
+        case when coalesce(added, -1) > coalesce(removed, -1) then 'in' else 'out' end as status,
+        cast(null as {{ dbt.type_string() }}) as doubt
+    from unchanged
+
+    union all
+
+    select
+        project,
+        segment_id,
+        id,
         status,
         case when status = 'uncertain' then last_doubt end as doubt
-    from folded
+    from since
+    -- An id about which no request was accepted or is in doubt may be in the list or not: nothing is known of it.
+    where status is not null
 
 )
 
