@@ -22,6 +22,7 @@ REJECT_LOG = "statsig_reject_log"
 DRIFT_LOG = "statsig_drift_log"
 ARRIVAL_LOG = "statsig_arrival_log"
 BUILD_LOG = "statsig_build_log"
+SNAPSHOT = "statsig_snapshot"
 DELIVERIES = "statsig_deliveries"
 MEMBERSHIP = "statsig_membership"
 UNSETTLED = "statsig_unsettled"
@@ -32,7 +33,15 @@ EVENT_HOURS = "statsig_event_hours"
 
 # Python appends to all of them but the build log, to which dbt does.
 LEDGERS = (RUN_LOG, BATCH_LOG, CHANGELOG, REJECT_LOG, DRIFT_LOG, ARRIVAL_LOG, BUILD_LOG)
-RELATIONS = (*LEDGERS, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS, EVENT_HOURS)
+RELATIONS = (*LEDGERS, SNAPSHOT, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INVOCATIONS, NODE_RUNS, EVENT_HOURS)
+
+
+def materialized(name: str) -> str:
+    """How dbt has to materialize one of ``RELATIONS``."""
+    if name == SNAPSHOT:
+        return "table"
+    return "ledger" if name in LEDGERS else "view"
+
 
 _TIME = pl.Datetime("us")
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {

@@ -99,14 +99,7 @@ def _delete(
     changelog = world.ledgers[ledger.CHANGELOG]
     for condition in (_superseded(world), _forgotten(world), _without_batch(world)):
         counts[ledger.CHANGELOG] += session.delete(changelog, condition, {"before": before})
-    counts[ledger.BATCH_LOG] += session.delete(
-        world.ledgers[ledger.BATCH_LOG],
-        # One line that a list was forgotten says more than all before it, and has no line in the changelog.
-        "logged_at < $before and operation <> 'forget' and batch_id in (select batch_id from "
-        f"{world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
-        f" and batch_id not in (select batch_id from {changelog})",
-        {"before": before},
-    )
+    counts[ledger.BATCH_LOG] += session.delete(world.ledgers[ledger.BATCH_LOG], _old_batches(world), {"before": before})
     counts[ledger.REJECT_LOG] += session.delete(
         world.ledgers[ledger.REJECT_LOG], "logged_at < $before and reason <> 'refused_by_statsig'", {"before": before}
     )
@@ -223,6 +216,18 @@ def _forgotten(world: World) -> str:
 def _without_batch(world: World) -> str:
     """A line of the changelog that was written piece by piece before its batch, by a run that died in between."""
     return f"logged_at < $before and batch_id not in (select batch_id from {world.ledgers[ledger.BATCH_LOG]})"
+
+
+def _old_batches(world: World) -> str:
+    """A line about a batch of which the changelog has no key any more.
+
+    One line that a list was forgotten says more than all before it, and has no line in the changelog.
+    """
+    return (
+        "logged_at < $before and operation <> 'forget' and batch_id in (select batch_id from "
+        f"{world.ledgers[ledger.BATCHES]} where state <> 'unknown')"
+        f" and batch_id not in (select batch_id from {world.ledgers[ledger.CHANGELOG]})"
+    )
 
 
 def _old_runs(world: World) -> str:

@@ -212,7 +212,7 @@ def _materialization_faults(state: DbtState) -> Iterator[Fault]:
     for name, one in state.ledgers.items():
         if name not in ledger.RELATIONS or one.materialized is None:
             continue
-        expected = "ledger" if name in ledger.LEDGERS else "view"
+        expected = ledger.materialized(name)
         if one.materialized != expected:
             message = (
                 f"is a {one.materialized}, but has to be a {expected}. Write +materialized below your project's own "
