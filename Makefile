@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage benchmark benchmark-build-log lint types imports format lock clean
+.PHONY: demo test chaos coverage benchmark benchmark-build-log benchmark-snapshot lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -30,6 +30,9 @@ benchmark: $(INSTALLED)
 
 benchmark-build-log: $(INSTALLED)
 	$(BIN)/python -m benchmarks.build_log
+
+benchmark-snapshot: $(INSTALLED)
+	$(BIN)/python -m benchmarks.snapshot
 
 lint: $(DEV)
 	$(BIN)/ruff check .

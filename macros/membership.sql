@@ -1,20 +1,14 @@
 {#- The snapshot as the last build left it: what there is to go on from, or no row where there is none. -#}
 {% macro snapshot_before() %}
   {%- if statsig_sync.has_snapshot() -%}
-    select * from {{ this }}
-  {%- else -%}
-    select
-        cast(null as {{ dbt.type_string() }}) as project,
-        cast(null as {{ dbt.type_string() }}) as segment_id,
-        cast(null as {{ dbt.type_string() }}) as id,
-        cast(null as {{ dbt.type_bigint() }}) as added,
-        cast(null as {{ dbt.type_bigint() }}) as removed,
-        cast(null as {{ dbt.type_bigint() }}) as reach,
-        cast(null as {{ dbt.type_bigint() }}) as batches,
-        cast(null as {{ dbt.type_bigint() }}) as accepted_batches,
-        cast(null as {{ dbt.type_string() }}) as last_batch_id
-    where 1 = 0
+    {{- return(this.render()) -}}
   {%- endif -%}
+  {%- set columns = [] -%}
+  {%- for column in ('project', 'segment_id', 'id', 'added', 'removed', 'reach', 'batches', 'accepted_batches', 'last_batch_id') -%}
+    {%- set is_text = column in ('project', 'segment_id', 'id', 'last_batch_id') -%}
+    {%- do columns.append('cast(null as ' ~ (dbt.type_string() if is_text else dbt.type_bigint()) ~ ') as ' ~ column) -%}
+  {%- endfor -%}
+  {{- return('(select ' ~ columns | join(', ') ~ ' where 1 = 0)') -}}
 {% endmacro %}
 
 
@@ -32,7 +26,7 @@
 {% endmacro %}
 
 
-{#- The members of all lists, from the snapshot (a CTE of that name) and the lines of the ledgers since.
+{#- The members of all lists, from the snapshot and the lines of the ledgers since.
 
     The numbers of the batches say what came later. An id is as its last accepted request left it, so to read a line
     that is in the snapshot already changes nothing: `lines` may be more than those since, and never fewer. A request in
@@ -40,7 +34,7 @@
     made of: after `prune`, or where a batch has come late, all lines of the list are read until the next build.
 
     `lines` has a row for each line since, `changed` one for each id in them, with what the snapshot knows of it. -#}
-{% macro membership_ctes(materialized) %}
+{% macro membership_ctes(snapshot, materialized) %}
 batches as (
 
     select
@@ -80,7 +74,7 @@ reaches as (
         max(batches) as batches,
         max(accepted_batches) as accepted_batches,
         max(last_batch_id) as last_batch_id
-    from snapshot
+    from {{ snapshot }} as snapshot
     group by project, segment_id
 
 ),
@@ -177,29 +171,16 @@ last_lines as (
 
 ),
 
-held as (
-
-    select
-        snapshot.project,
-        snapshot.segment_id,
-        snapshot.id,
-        snapshot.added,
-        snapshot.removed
-    from snapshot
-    inner join valid
-        on
-            snapshot.project = valid.project
-            and snapshot.segment_id = valid.segment_id
-
-),
-
 changed as (
 
     select
         last_lines.project,
         last_lines.segment_id,
         last_lines.id,
-        case when last_lines.added > coalesce(held.added, -1) then last_lines.added else held.added end as added,
+        case
+            when last_lines.added > coalesce(held.added, -1) then last_lines.added
+            else held.added
+        end as added,
         case
             when last_lines.removed > coalesce(held.removed, -1) then last_lines.removed
             else held.removed
@@ -207,7 +188,14 @@ changed as (
         last_lines.unknown_add,
         last_lines.unknown_remove
     from last_lines
-    left join held
+    left join (
+        select snapshot.*
+        from {{ snapshot }} as snapshot
+        inner join valid
+            on
+                snapshot.project = valid.project
+                and snapshot.segment_id = valid.segment_id
+    ) as held
         on
             last_lines.project = held.project
             and last_lines.segment_id = held.segment_id
@@ -218,17 +206,21 @@ changed as (
 unchanged as (
 
     select
-        held.project,
-        held.segment_id,
-        held.id,
-        held.added,
-        held.removed
-    from held
+        snapshot.project,
+        snapshot.segment_id,
+        snapshot.id,
+        snapshot.added,
+        snapshot.removed
+    from {{ snapshot }} as snapshot
+    inner join valid
+        on
+            snapshot.project = valid.project
+            and snapshot.segment_id = valid.segment_id
     left join last_lines
         on
-            held.project = last_lines.project
-            and held.segment_id = last_lines.segment_id
-            and held.id = last_lines.id
+            snapshot.project = last_lines.project
+            and snapshot.segment_id = last_lines.segment_id
+            and snapshot.id = last_lines.id
     where last_lines.id is null
 
 )

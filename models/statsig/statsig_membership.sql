@@ -1,12 +1,6 @@
 with
 
-snapshot as (
-
-    select * from {{ ledger_rows(ref('statsig_snapshot')) }}
-
-),
-
-{{ statsig_sync.membership_ctes('view') }},
+{{ statsig_sync.membership_ctes(ledger_rows(ref('statsig_snapshot')), 'view') }},
 
 -- A request in doubt matters only where it is later than all that is settled, and would change something.
 since as (

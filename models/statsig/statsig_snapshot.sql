@@ -2,13 +2,7 @@
 
 with
 
-snapshot as (
-
-    {{ statsig_sync.snapshot_before() }}
-
-),
-
-{{ statsig_sync.membership_ctes('table') }},
+{{ statsig_sync.membership_ctes(statsig_sync.snapshot_before(), 'table') }},
 
 -- A request in doubt that is later than all that is known of one of its ids has to stay among the lines since: what
 -- becomes of it may be written late.

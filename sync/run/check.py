@@ -15,7 +15,7 @@ from sync.run.environments import check_environments
 from sync.run.gather import known_members
 from sync.run.gone import gone_warnings
 from sync.run.lineages import lineages
-from sync.run.lists import find_left_behind, members_by_list
+from sync.run.lists import find_left_behind
 from sync.run.prepare import Configured, Request, configured, with_relation_faults
 from sync.run.world import World
 from sync.run.written import draft
@@ -98,5 +98,5 @@ class _Checks:
 
 def _left_behind(world: World, found: Configured) -> tuple[LeftBehind, tuple[str, ...]]:
     with world.warehouse.reading() as session:
-        left = find_left_behind(world, found.all_syncs, members_by_list(world, session), session)
+        left = find_left_behind(world, found.all_syncs, session)
         return left, gone_warnings(world, session)

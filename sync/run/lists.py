@@ -87,13 +87,17 @@ def _written(
     }
 
 
-def find_left_behind(world: World, syncs: Sequence[Sync], members: Mapping[Place, int], session: Session) -> LeftBehind:
+def find_left_behind(world: World, syncs: Sequence[Sync], session: Session) -> LeftBehind:
     """The lists that none of these syncs, which are all of the project's, writes any more, nor another project's.
 
     What was sent to a stand-in is no list of Statsig's, and the other way round.
     """
-    known = [one for one in known_lists(world, members, session) if is_within_reach(world, one)]
-    return orphans.left_behind(known, written_lists(world, syncs, session))
+    written = written_lists(world, syncs, session)
+    known = known_lists(world, {}, session)
+    left = [one for one in known if one.place not in written and is_within_reach(world, one)]
+    # Counting the members of every list is dear, and most projects have left none behind.
+    members = members_by_list(world, session) if left else {}
+    return orphans.left_behind([replace(one, members=members.get(one.place, 0)) for one in left], written)
 
 
 def is_within_reach(world: World, known: KnownList) -> bool:

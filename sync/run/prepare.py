@@ -240,7 +240,7 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
         own = [sources[sync.name] for sync in selection.syncs if sync.name in sources]
         segment_sources = [one for one in own if isinstance(one.sync.config, SegmentConfig)]
         consoles.earlier_requests = earlier_requests(world, segment_sources, session)
-        members = members_by_list(world, session)
+        members = members_by_list(world, session) if segment_sources else {}
         segments: list[SegmentFacts] = []
         events: list[EventPlan] = []
         for one in own:
@@ -263,7 +263,7 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
             ),
             notes=tuple(note for one in own if (note := _view_note(one, session))),
             warnings=gone_warnings(world, session),
-            left=find_left_behind(world, selection.all_syncs, members, session),
+            left=find_left_behind(world, selection.all_syncs, session),
         )
 
 

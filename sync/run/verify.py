@@ -31,7 +31,7 @@ from sync.run.gather import (
 )
 from sync.run.lease import Lease, own_message
 from sync.run.lineages import lineages
-from sync.run.lists import find_left_behind, members_by_list
+from sync.run.lists import find_left_behind
 from sync.run.members import read_members
 from sync.run.world import World, all_syncs, matching, named, of_mode, pattern_faults
 from sync.spec.model import SegmentConfig, Sync
@@ -251,7 +251,7 @@ def _arrivals(world: World, syncs: Sequence[Sync], sample: int, run: tuple[Lease
 
 def _left_behind(world: World, syncs: Sequence[Sync]) -> LeftBehind:
     with world.warehouse.reading() as session:
-        return find_left_behind(world, syncs, members_by_list(world, session), session)
+        return find_left_behind(world, syncs, session)
 
 
 def _chosen(everything: Sequence[Sync], request: VerifyRequest) -> tuple[Sync, ...]:
