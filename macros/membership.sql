@@ -21,8 +21,7 @@
   {%- if existing is none or not existing.is_table -%}
     {{- return(false) -}}
   {%- endif -%}
-  {%- set found = adapter.get_columns_in_relation(existing) | map(attribute='name') | map('lower') | list | sort -%}
-  {{- return(found == model.columns.keys() | map('lower') | list | sort) -}}
+  {{- return(statsig_sync.has_columns_of_model(existing)) -}}
 {% endmacro %}
 
 

@@ -1,8 +1,8 @@
-{{ config(materialized='table') }}
+{{ config(materialized='fold') }}
 
 with
 
-{{ statsig_sync.membership_ctes(statsig_sync.snapshot_before(), 'table') }},
+{{ statsig_sync.membership_ctes(statsig_sync.snapshot_before(), 'fold') }},
 
 -- A request in doubt that is later than all that is known of one of its ids has to stay among the lines since: what
 -- becomes of it may be written late.

@@ -39,7 +39,7 @@ RELATIONS = (*LEDGERS, SNAPSHOT, BATCHES, DELIVERIES, MEMBERSHIP, UNSETTLED, INV
 def materialized(name: str) -> str:
     """How dbt has to materialize one of ``RELATIONS``."""
     if name == SNAPSHOT:
-        return "table"
+        return "fold"
     return "ledger" if name in LEDGERS else "view"
 
 
