@@ -25,7 +25,7 @@ _EPILOG = """exit codes:
 
 # Time to write down what has come of a command, and for the sign of life before it, which may be a while ago.
 _WRITING_SECONDS = 60.0 + RENEWAL_SECONDS
-# How long a wave of requests may wait for the rate limits kept here, and for those that Statsig refuses by.
+# How long requests in flight may wait for the rate limits kept here, and for those that Statsig refuses by.
 _WAIT_SECONDS = LIMIT_WINDOWS[-1] + sum(LIMIT_PAUSES) + _WRITING_SECONDS
 # The least of a command that sends nothing.
 _LEAST_SECONDS = 960.0
@@ -37,7 +37,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     root = parser()
     options = root.parse_args(arguments)
     if hasattr(options, "lease"):
-        # A wave may first pause for as long as its requests may take, because Statsig has asked for it.
+        # A request may first pause for as long as it may take, because Statsig has asked for it.
         patience = getattr(options, "max_seconds", None)
         least = _LEAST_SECONDS if patience is None else patience + max(_WAIT_SECONDS, patience + _WRITING_SECONDS)
         if options.lease is None:

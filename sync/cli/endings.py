@@ -22,7 +22,7 @@ def resolved_summary(resolved: Resolved, is_dry: bool) -> dict[str, Any]:
         "sync_name": resolved.sync_name,
         "settled_as": resolved.settled_as,
         "dry_run": is_dry,
-        "batches": {one.batch.batch_id: len(one.batch.keys) for one in doubts},
+        "batches": {one.batch.batch_id: one.batch.keys for one in doubts},
         "claimed_at": {one.batch.batch_id: f"{one.claimed_at.isoformat()}Z" for one in doubts},
     }
 
@@ -33,10 +33,10 @@ def print_resolved(resolved: Resolved, is_dry: bool) -> None:
     for one in resolved.doubts:
         why = f": {printable(one.message)}" if one.message else ""
         print(
-            f"batch {one.batch.batch_id}: {len(one.batch.keys):,} event(s), claimed at "
+            f"batch {one.batch.batch_id}: {one.batch.keys:,} event(s), claimed at "
             f"{one.claimed_at:%Y-%m-%d %H:%M:%S} UTC{why}"
         )
-    events = sum(len(one.batch.keys) for one in resolved.doubts)
+    events = sum(one.batch.keys for one in resolved.doubts)
     print(
         f"{resolved.sync_name}: {len(resolved.doubts)} batch(es), {events:,} event(s) {done} as {resolved.settled_as}"
     )

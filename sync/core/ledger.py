@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import polars as pl
@@ -177,22 +177,41 @@ class RunIdentity:
     dbt_invocation_id: str
 
 
+# What the changelog has of each key of a batch; ``event_time`` is in milliseconds UTC.
+LINES: Mapping[str, Any] = {
+    "key": pl.String,
+    "row_hash": pl.String,
+    "event_name": pl.String,
+    "event_time": pl.Int64,
+}
+NO_LINES = pl.DataFrame(schema=dict(LINES))
+
+
+def key_lines(keys: pl.Series, row_hashes: pl.Series | None = None) -> pl.DataFrame:
+    """The lines of keys that have no event, such as ids; null stands for what they do not have."""
+    hashes = pl.lit(None, pl.String) if row_hashes is None else row_hashes.alias("row_hash")
+    return pl.DataFrame({"key": keys.cast(pl.String)}).select(
+        "key",
+        hashes.alias("row_hash"),
+        pl.lit(None, pl.String).alias("event_name"),
+        pl.lit(None, pl.Int64).alias("event_time"),
+    )
+
+
 @dataclass(frozen=True)
 class Batch:
-    """A request to be: its keys, its size, and of events the hashes of their rows, their names and times.
+    """A request as the ledgers know it: how many keys it has, their ``LINES``, and the bytes of its body.
 
-    ``operation`` is add, remove, log, adopt, skip or forget; ``sequence`` orders the batches of one destination. Times
-    are milliseconds UTC.
+    ``operation`` is add, remove, log, adopt, skip or forget; ``sequence`` orders the batches of one destination.
+    ``lines`` is empty for a batch whose lines the changelog has already.
     """
 
     batch_id: str
     operation: str
     sequence: int
-    keys: Sequence[str]
-    row_hashes: Sequence[str] | None
-    body_bytes: int | None
-    event_names: Sequence[str | None] | None = None
-    event_times: Sequence[int | None] | None = None
+    keys: int
+    body_bytes: int | None = None
+    lines: pl.DataFrame = field(default_factory=lambda: NO_LINES, compare=False)
 
 
 def naive_utc(moment: dt.datetime) -> dt.datetime:
@@ -217,7 +236,7 @@ def batch_state(run: RunIdentity, batch: Batch, outcome: Outcome | None, now: dt
         "state": (outcome.state if outcome else State.CLAIMED).value,
         "logged_at": naive_utc(now),
         "sequence": batch.sequence,
-        "keys": len(batch.keys),
+        "keys": batch.keys,
         "body_bytes": batch.body_bytes,
         "attempts": outcome.attempts if outcome else None,
         "http_status": outcome.http_status if outcome else None,
@@ -228,13 +247,7 @@ def batch_state(run: RunIdentity, batch: Batch, outcome: Outcome | None, now: dt
 
 def changes(run: RunIdentity, batch: Batch, now: dt.datetime) -> pl.DataFrame:
     """The lines of the changelog for a batch: one per key."""
-    columns = {
-        "key": pl.Series(batch.keys, dtype=pl.String),
-        "row_hash": _series(batch, batch.row_hashes, pl.String()),
-        "event_name": _series(batch, batch.event_names, pl.String()),
-        "event_time": _series(batch, batch.event_times, pl.Int64()),
-    }
-    return pl.DataFrame(columns).select(
+    return batch.lines.select(
         pl.lit(batch.batch_id).alias("batch_id"),
         pl.lit(run.sync_name).alias("sync_name"),
         pl.lit(batch.operation).alias("operation"),
@@ -246,13 +259,6 @@ def changes(run: RunIdentity, batch: Batch, now: dt.datetime) -> pl.DataFrame:
     )
 
 
-def _series(batch: Batch, values: Sequence[object] | None, dtype: pl.DataType) -> pl.Series:
-    """A column with a value for each key of a batch; nulls where the batch has no such values."""
-    if values is None:
-        return pl.repeat(None, len(batch.keys), dtype=dtype, eager=True)
-    return pl.Series(values, dtype=dtype)
-
-
 def rejects(run: RunIdentity, rows: Iterable[RejectedRow], now: dt.datetime) -> list[dict[str, Any]]:
     """The lines of the reject ledger for rows refused before sending."""
     return [{**asdict(row), **_reject_context(run, now)} for row in rows]
@@ -260,12 +266,11 @@ def rejects(run: RunIdentity, rows: Iterable[RejectedRow], now: dt.datetime) -> 
 
 def refused_by_statsig(run: RunIdentity, batch: Batch, outcome: Outcome, now: dt.datetime) -> list[dict[str, Any]]:
     """The lines of the reject ledger for the keys of a batch that Statsig refused."""
-    hashes = batch.row_hashes or [""] * len(batch.keys)
     return [
         {
             **_reject_context(run, now),
             "key": key,
-            "row_hash": row_hash,
+            "row_hash": row_hash or "",
             "reason": reasons.REFUSED_BY_STATSIG,
             "detail": outcome.message,
             "effect": reasons.NOT_SENT,
@@ -273,7 +278,7 @@ def refused_by_statsig(run: RunIdentity, batch: Batch, outcome: Outcome, now: dt
             "batch_id": batch.batch_id,
             "http_status": outcome.http_status,
         }
-        for key, row_hash in zip(batch.keys, hashes, strict=True)
+        for key, row_hash in batch.lines.select("key", "row_hash").iter_rows()
     ]
 
 

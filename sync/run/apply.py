@@ -7,20 +7,25 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+import polars as pl
+
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.events import Event, RejectedRow, request_body
+from sync.core.ledger import LINES, NO_LINES, key_lines
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, resend_advice, settle_advice, stuck_text
+from sync.core.requests import Request, compressed
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
 from sync.errors import DeliveryError
 from sync.run.ask import Asker
 from sync.run.consoles import Consoles, look_up_segment
-from sync.run.deliver import Ending, Parcel, Route, deliver
+from sync.run.deliver import Ending, Route, deliver
 from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
+from sync.run.senders import Pool, Send
 from sync.run.world import World
 from sync.spec.model import EventConfig, Labels
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
@@ -29,9 +34,8 @@ if TYPE_CHECKING:
     from sync.edges.statsig import ConsoleClient
 
 _STOPPED = "stopped by a signal; the next run goes on from here."
-# Event requests that go out side by side. Their claims are written together, so this is also how many
-# batches a process that dies can leave in doubt.
-_EVENT_WAVE = 8
+# A list takes one change after the other.
+_ONE_BY_ONE = 1
 
 
 class Observer(Protocol):
@@ -180,10 +184,12 @@ class Applier:
         if plan.is_reset:
             return _reset(plan, journal, console)
 
-        def send(parcel: Parcel) -> Outcome:
-            return console.change_ids(config.segment_id, parcel.operation, parcel.ids)
+        def send(request: Request) -> Outcome:
+            return console.change_ids(config.segment_id, request.operation, request.lines["key"].to_list())
 
-        return deliver(_id_parcels(plan), self._route(plan, 1, send, manner), journal)
+        return deliver(
+            _id_requests(plan), self._route(plan, _ONE_BY_ONE, manner), journal, self._pool(send, _ONE_BY_ONE)
+        )
 
     def _create(self, plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Outcome:
         """Makes the segment with its exposure's labels, or without them where Statsig does not take them."""
@@ -213,29 +219,33 @@ class Applier:
         found = endpoint(plan.sync, self.world.environment)
         client = EventsClient(found.url, found.required_key.reveal(), self.world.clock, self.patience)
 
-        def send(parcel: Parcel) -> Outcome:
-            client.pause(parcel.trail.pause_seconds)
-            return client.log_event(request_body(parcel.events), parcel.size)
+        def send(request: Request) -> Outcome:
+            return client.log_event(request.body or b"", request.size)
 
-        route = self._route(plan, _EVENT_WAVE, send, manner)
+        concurrency = plan.config.concurrency
+        route = self._route(plan, concurrency, manner)
         asker = Asker(self.world, self.lease, self.patience)
         if isinstance(plan.sync.config, EventConfig) and plan.sync.config.on_unknown == "ask":
             route = replace(route, ask=lambda settled: asker.about(plan.sync, settled))
         with closing(client):
-            parcels = (Parcel("log", events=self.spool.read(batch.record, list[Event])) for batch in plan.batches)
-            ending = deliver(parcels, route, journal)
+            requests = (_event_request(self.spool.read(batch.record, list[Event])) for batch in plan.batches)
+            ending = deliver(requests, route, journal, self._pool(send, concurrency))
         journal.warning = " ".join(one.removeprefix(f"{plan.sync.name}: ") for one in asker.warnings) or None
         return ending
 
     def _skipped(self, journal: Journal, record: int) -> Settled:
         skipped = self.spool.read(record, list[tuple[str, str]])
-        batch = journal.batch("skip", [key for key, _ in skipped], [row_hash for _, row_hash in skipped], None)
+        keys, hashes = (pl.Series([one[place] for one in skipped], dtype=pl.String) for place in (0, 1))
+        batch = journal.batch("skip", key_lines(keys, hashes))
         return batch, Outcome(State.ACCEPTED, None, "left out by backfill")
 
-    def _route(self, plan: SyncPlan, wave_size: int, send: Callable[[Parcel], Outcome], manner: Manner) -> Route:
+    def _pool(self, send: Send, concurrency: int) -> Pool:
+        return self.world.open_pool(send, concurrency, self.lease.local, lambda: self.lease.is_held)
+
+    def _route(self, plan: SyncPlan, concurrency: int, manner: Manner) -> Route:
         should_stop, observer = manner
         patience = self.patience if isinstance(plan, EventPlan) and plan.may_resend else None
-        return Route(send, wave_size, patience, should_stop, lambda keys: observer.accepted(plan, keys))
+        return Route(concurrency, patience, should_stop, lambda keys: observer.accepted(plan, keys))
 
     def _conclusion(self, journal: Journal, ending: Ending | None, is_stopped: bool) -> tuple[str, str | None]:
         """The run's last state, and why it is not finished."""
@@ -310,7 +320,7 @@ def _result(journal: Journal, state: str, message: str | None, waiting: int) -> 
 def _found(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
     """Members that were found in Statsig, as batches that need no request."""
     for ids in segments.slices(plan.facts.adopted, MAX_IDS_PER_REQUEST) if plan.facts.adopted is not None else ():
-        batch = journal.batch("adopt", ids.to_list(), None, None)
+        batch = journal.batch("adopt", key_lines(ids))
         yield batch, Outcome(State.ACCEPTED, None, "found in Statsig")
 
 
@@ -320,25 +330,30 @@ def _started_over(plan: SegmentPlan, journal: Journal) -> Iterator[Settled]:
     They stand as in doubt until the requests that put them in are settled. So a run that dies before it has made or
     filled the segment leaves a list that the next run fills, and a guard that knows who is to be there.
     """
-    yield journal.batch("forget", [], None, None), Outcome(State.ACCEPTED, None, "the segment was gone from Statsig")
+    yield journal.batch("forget", NO_LINES), Outcome(State.ACCEPTED, None, "the segment was gone from Statsig")
     for ids in segments.slices(plan.change.adds, MAX_IDS_PER_REQUEST):
-        batch = journal.batch("add", ids.to_list(), None, None)
+        batch = journal.batch("add", key_lines(ids))
         yield batch, Outcome(State.UNKNOWN, None, "the segment is made again, and may not be filled yet", attempts=0)
 
 
 def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Ending | None:
     """Replaces the list by one request, which the ledgers know as removals and additions."""
     changes = (("remove", plan.change.removes), ("add", plan.change.adds))
-    batches = [journal.batch(operation, ids.to_list(), None, None) for operation, ids in changes if len(ids)]
+    batches = [journal.batch(operation, key_lines(ids)) for operation, ids in changes if len(ids)]
     journal.record([], batches)
+    local = journal.lease.local
+    for batch in batches:
+        local.begun(batch.batch_id)
     outcome = console.reset_ids(plan.facts.config.segment_id, plan.facts.audience.to_list())
+    for batch in batches:
+        local.answered(batch.batch_id, outcome)
     journal.tally.requests += outcome.attempts
     match outcome.state:
         case State.ACCEPTED:
             journal.tally.accepted += plan.keys
         case State.UNKNOWN:
             journal.tally.unknown += plan.keys
-    journal.record([(batch, outcome) for batch in batches], [])
+    journal.record([(batch, outcome) for batch in batches], None)
     return None if outcome.state is State.ACCEPTED else Ending(outcome)
 
 
@@ -346,8 +361,15 @@ def _segment(plan: SegmentPlan) -> Missing:
     return plan.facts.project, plan.facts.config.segment_id
 
 
-def _id_parcels(plan: SegmentPlan) -> Iterator[Parcel]:
+def _id_requests(plan: SegmentPlan) -> Iterator[Request]:
     """Removals before additions, so that a list never passes its limit on the way."""
     for operation, ids in (("remove", plan.change.removes), ("add", plan.change.adds)):
         for batch in segments.slices(ids, MAX_IDS_PER_REQUEST):
-            yield Parcel(operation, ids=batch.to_list())
+            yield Request(operation, key_lines(batch))
+
+
+def _event_request(events: Sequence[Event]) -> Request:
+    """The request for a batch of events."""
+    body = request_body(events)
+    rows = [(event.key, event.row_hash, event.name, event.event_time) for event in events]
+    return Request("log", pl.DataFrame(rows, schema=dict(LINES), orient="row"), compressed(body), len(body))

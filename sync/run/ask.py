@@ -234,7 +234,7 @@ def _read(world: World, own: str, session: Session) -> list[_Doubtful]:
         " order by claimed_at, sequence"
     )
     return [
-        _Doubtful(Batch(row[0], "log", row[1], [""] * row[2], None, row[3]), row[4], row[5], row[6], events[row[0]])
+        _Doubtful(Batch(row[0], "log", *row[1:4]), row[4], row[5], row[6], events[row[0]])
         for row in lines
         if row[0] in events
     ]

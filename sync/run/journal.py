@@ -70,10 +70,10 @@ class Journal:
         """What the ledgers call this run."""
         return self.lease.identity(self.plan.sync)
 
-    def batch(self, operation: str, keys: Sequence[str], row_hashes: Sequence[str] | None, size: int | None) -> Batch:
+    def batch(self, operation: str, lines: pl.DataFrame, body_bytes: int | None = None) -> Batch:
         """A new batch with the next number."""
         sequence = self.sequences.next(self.plan)
-        return Batch(self.world.new_id(), operation, sequence, keys, row_hashes, size)
+        return Batch(self.world.new_id(), operation, sequence, lines.height, body_bytes, lines)
 
     def start(self, rejects: Iterable[Sequence[RejectedRow]], settled: Iterable[Settled]) -> None:
         """Writes the plan's figures, the rows that are not sent, and batches that are settled without a request.
@@ -97,25 +97,29 @@ class Journal:
                 states.append(ledger.batch_state(self.run, batch, outcome, now))
             session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, states))
 
-    def record(self, settled: Sequence[Settled], claims: Sequence[Batch], refused: Sequence[Settled] = ()) -> None:
+    def record(
+        self, settled: Sequence[Settled], claims: Sequence[Batch] | None, refused: Sequence[Settled] = ()
+    ) -> None:
         """Writes the outcomes of the last requests and the claims of the next, in one transaction.
 
-        Raises ``DeliveryError`` where the lease was lost meanwhile; the outcomes are written all the same.
+        Gives a sign of life when it is due; ``claims`` is None where nothing more is sent. Raises ``OvertakenError``
+        where the lease was lost meanwhile; the outcomes are written all the same.
         """
         now = self.world.clock.now()
         outcomes = [ledger.batch_state(self.run, batch, outcome, now) for batch, outcome in settled]
-        lines = [
+        rejects = [
             line for batch, outcome in refused for line in ledger.refused_by_statsig(self.run, batch, outcome, now)
         ]
         with self.world.warehouse.writing() as session:
             session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, outcomes))
-            session.append(self._relation(ledger.REJECT_LOG), ledger.frame(ledger.REJECT_LOG, lines))
-            if claims:
+            session.append(self._relation(ledger.REJECT_LOG), ledger.frame(ledger.REJECT_LOG, rejects))
+            if claims is not None:
                 self.lease.keep(session)
+            if claims:
                 states = [ledger.batch_state(self.run, batch, None, now) for batch in claims]
                 session.append(self._relation(ledger.BATCH_LOG), ledger.frame(ledger.BATCH_LOG, states))
-                keys = pl.concat([ledger.changes(self.run, batch, now) for batch in claims])
-                session.append(self._relation(ledger.CHANGELOG), keys)
+                lines = pl.concat([ledger.changes(self.run, batch, now) for batch in claims])
+                session.append(self._relation(ledger.CHANGELOG), lines)
 
     def end(self, session: Session, state: str, message: str | None) -> None:
         """Writes how the run ended, which gives the sync back."""

@@ -14,6 +14,7 @@ from sync.core.lease import Claim
 from sync.core.ledger import RunIdentity
 from sync.core.plan import Refusal
 from sync.core.terms import Term
+from sync.edges.local_journal import LocalJournal, opened
 from sync.edges.settings import endpoint
 from sync.edges.warehouse import Session
 from sync.errors import (
@@ -29,6 +30,7 @@ from sync.errors import (
 )
 from sync.run.gather import check_ledgers
 from sync.run.lineages import lineages
+from sync.run.recovery import recover
 from sync.run.world import World
 from sync.spec.model import Sync
 
@@ -57,7 +59,8 @@ def own_message(sync_name: str, error: StatsigSyncError) -> str | None:
 class Lease:
     """The syncs that one run holds; each until its run has ended, or until nothing was heard for a while.
 
-    ``should_stop`` is asked while the run waits or reads, before anything is sent.
+    ``should_stop`` is asked while the run waits or reads, before anything is sent. ``local`` is the run's journal on
+    this machine while it holds syncs.
     """
 
     world: World
@@ -65,6 +68,7 @@ class Lease:
     holder: str
     term: Term
     should_stop: Callable[[], bool] = never
+    local: LocalJournal = field(default_factory=LocalJournal)
     _expires: dict[str, dt.datetime] = field(default_factory=dict)
     _identities: dict[str, RunIdentity] = field(default_factory=dict)
 
@@ -101,6 +105,11 @@ class Lease:
         that left the block. Raises ``RefusedError`` where another run holds one, ``ConfigError`` where the
         ledgers are not there.
         """
+        with opened(self.world.journals, self.run_id) as self.local, self._held(syncs, ending):
+            yield
+
+    @contextlib.contextmanager
+    def _held(self, syncs: Sequence[Sync], ending: tuple[str, str]) -> Iterator[None]:
         try:
             self.acquire(syncs)
         except WarehouseError as error:
@@ -120,7 +129,10 @@ class Lease:
         self.release(*ending)
 
     def acquire(self, syncs: Sequence[Sync]) -> None:
-        """Takes all of the syncs or none. Raises ``RefusedError`` with who holds one, or its segment."""
+        """Takes all of the syncs or none. Raises ``RefusedError`` with who holds one, or its segment.
+
+        A run that died on this machine is settled first, and holds nothing any more.
+        """
         deadline = self.world.clock.monotonic() + self.term.wait_seconds
         attempts = 0
         while (held := self._try(syncs)) is not None:
@@ -134,6 +146,7 @@ class Lease:
 
     def _try(self, syncs: Sequence[Sync]) -> tuple[RunIdentity, Claim] | None:
         """Takes the syncs, or says who is in the way of which."""
+        recover(self.world)
         with self.world.warehouse.writing() as session:
             runs = [self.identity(sync) for sync in syncs]
             found = lineages(self.world, syncs, session)
@@ -197,6 +210,11 @@ class Lease:
     def _stop_where_asked(self) -> None:
         if self.should_stop():
             raise StoppedError("stopped by a signal; nothing was sent.")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether no other run may have gone on with the syncs yet; asked from several threads."""
+        return self._seconds_left() > 0
 
     def _seconds_left(self) -> float:
         return (min(self._expires.values()) - self._now()).total_seconds()

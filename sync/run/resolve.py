@@ -121,7 +121,7 @@ def _in_doubt(world: World, lineage: Lineage, run: RunIdentity) -> dict[str, Dou
         )
         return {
             row[0]: Doubt(
-                Batch(row[0], row[1], row[2], [""] * row[3], None, row[4]),
+                Batch(*row[:5]),
                 row[5],
                 row[6],
                 replace(run, project=row[7], sync_name=row[8]),

@@ -202,7 +202,7 @@ class _Ending:
         with self.world.warehouse.writing() as session:
             self.lease.keep(session)
             number = last_sequence(self.world, run.project, self.sync, session) + 1
-            batch = Batch(self.world.new_id(), "forget", number, [], None, None)
+            batch = Batch(self.world.new_id(), "forget", number, 0)
             line = ledger.batch_state(run, batch, Outcome(State.ACCEPTED, None, why), now)
             session.append(self.world.ledgers[ledger.BATCH_LOG], ledger.frame(ledger.BATCH_LOG, [line]))
 

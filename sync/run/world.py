@@ -12,12 +12,14 @@ from sync.core import ledger
 from sync.core.clock import Clock
 from sync.core.graph import DbtState, Graph, Proof
 from sync.core.sql import is_relation
+from sync.edges import local_journal
 from sync.edges.profiles import Choice, Project, current_folder, find_profile, find_project, target_path, usual_names
 from sync.edges.warehouse import Warehouse, open_warehouse, silent, target_place
 from sync.errors import ConfigError, Fault
 from sync.run.artifact_state import ArtifactSource, find_artifacts
 from sync.run.build_log import Wanted
 from sync.run.logged_state import LoggedSource
+from sync.run.senders import OpenPool, Senders
 from sync.spec.model import Sync
 from sync.spec.parse import nearest, parse_syncs
 
@@ -57,7 +59,8 @@ class World:
 
     ``ledgers`` maps the ledgers' names to their relations; ``state`` is the project as dbt left it when the world was
     opened, and ``project`` the dbt project at hand, None where there is none. ``artifacts`` is the folder of those of
-    the project; None where they are what stands for the build log.
+    the project; None where they are what stands for the build log. ``journals`` is the folder of the local journals,
+    None where there is no project beside which it could be; ``open_pool`` makes what sends requests side by side.
     """
 
     source: Source
@@ -69,6 +72,8 @@ class World:
     new_id: Callable[[], str]
     project: Project | None = None
     artifacts: Path | None = None
+    journals: Path | None = None
+    open_pool: OpenPool = Senders
 
     @property
     def graph(self) -> Graph:
@@ -171,6 +176,7 @@ def open_world(
         new_id=new_id,
         project=project,
         artifacts=folder if isinstance(source, LoggedSource) else None,
+        journals=folder.parent / local_journal.FOLDER if folder else None,
     )
 
 

@@ -16,6 +16,9 @@ from sync.spec.statsig import LIMIT_WINDOWS
 _SHORT, _LONG = LIMIT_WINDOWS
 
 
+# How many requests an event sync may have in flight, and how many it has where it does not say.
+MAX_CONCURRENCY, USUAL_CONCURRENCY = 64, 8
+
 _Requests = Annotated[int, NoTruth, Field(ge=1, le=1_000_000)]
 # Requests, and the seconds in which there may be so many.
 Rates = tuple[tuple[int, int], ...]

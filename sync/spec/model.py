@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sync.spec.limits import Limits
+from sync.spec.limits import MAX_CONCURRENCY, USUAL_CONCURRENCY, Limits
 from sync.spec.numbers import NoTruth
 from sync.spec.statsig import CONSOLE_KEY_VARIABLE, SERVER_SECRET_VARIABLE
 
@@ -147,6 +147,7 @@ class EventConfig(_ProjectConfig):
     renamed_from: Formers = ()
     on_unknown: Literal["resend", "hold", "ask"] = "resend"
     ask_then: Literal["resend", "hold"] = "resend"
+    concurrency: Annotated[int, NoTruth, Field(ge=1, le=MAX_CONCURRENCY)] = USUAL_CONCURRENCY
 
     @property
     def unknown_then(self) -> Literal["resend", "hold"]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from sync.errors import Fault
 from sync.spec.durations import EXAMPLES, duration
-from sync.spec.limits import Limits
+from sync.spec.limits import MAX_CONCURRENCY, Limits
 from sync.spec.model import (
     MAPPABLE_FIELDS,
     STATSIG_ID_TYPES,
@@ -371,6 +371,7 @@ _WANTED = {
     "unique_key": "the name of the column that is different in every event",
     "event_name": "the name of the events, as text",
     "max_age": f"a time, {EXAMPLES}",
+    "concurrency": f"a whole number of requests, 1 to {MAX_CONCURRENCY}",
     "backfill": "all, none, or a date such as 2026-01-31",
 }
 _WANTED_OF_EVENTS = {"guard": "a mapping, such as {max_events: 1000000}"}

@@ -70,6 +70,17 @@ def read_ledgers(project: Project) -> Ledgers:
 
 # Batches that were claimed by a run that did not live to write down what became of them.
 OPEN_CLAIMS = "select count(*) from statsig_batches where settled_at is null"
+# The most batches that a run which died has in doubt because nobody has their answer, by operation.
+_DIED_OVER = """
+    select operation, max(batches)
+    from (
+        select run_id, operation, count(*) as batches from statsig_batches
+        where message = 'the run died before the answer came' group by run_id, operation
+    )
+    group by operation
+"""
+# What may be in flight at once: a list takes one request after the other.
+_IN_FLIGHT = {"log": 8, "add": 1, "remove": 1}
 _UNSETTLED_EVENTS = "select key from statsig_unsettled where operation = 'log'"
 
 
@@ -107,6 +118,14 @@ _KEY = msgspec.json.Decoder(_Event)
 def waiting_code(project: Project) -> int:
     """The exit code of a run that delivers all it can: 1 while events of earlier runs wait for a person's word."""
     return int(bool(project.rows(_UNSETTLED_EVENTS)))
+
+
+def check_doubts(project: Project) -> None:
+    """After a run on the machine of the runs before: of each that died, no more is in doubt than was in flight."""
+    for operation, batches in project.rows(_DIED_OVER):
+        # A list of its own for each segment sync.
+        most = _IN_FLIGHT[operation] * (1 if operation == "log" else len(MODES))
+        assert batches <= most, f"{batches} batches ({operation}) are in doubt after a run died"
 
 
 def check_delivered(evidence: Evidence, data: DataSet, may_hold: bool) -> None:

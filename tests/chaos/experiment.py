@@ -21,6 +21,7 @@ from tests.chaos.evidence import (
     OPEN_CLAIMS,
     Evidence,
     check_delivered,
+    check_doubts,
     check_events,
     check_segments,
     read_ledgers,
@@ -60,14 +61,18 @@ def play(story: Scenario, built: Path, folder: Path) -> Figures:
                 _call(server, "segments", {"id": mode, "ids": sorted(members)})
         figures = Figures(seeds=1)
         for step in story.steps:
-            _break(step, evidence, runner, figures)
+            _break(story, step, evidence, runner, figures)
         _settle(story, evidence, runner, figures)
         return figures
 
 
-def _break(step: Step, evidence: Evidence, runner: Runner, figures: Figures) -> None:
-    """A run under fire: it may end as it likes, as long as it tells the truth."""
+def _break(story: Scenario, step: Step, evidence: Evidence, runner: Runner, figures: Figures) -> None:
+    """A run under fire: it may end as it likes, as long as it tells the truth.
+
+    On the machine of the run before it starts at once, and settles what that one has left.
+    """
     open_claims = _fill(evidence.project, step.data)
+    _move(story, evidence.project)
     _set_faults(evidence.sandbox, step.faults)
     ended = runner.run(*step.options, blow=step.blow)
     _count(figures, ended)
@@ -77,15 +82,25 @@ def _break(step: Step, evidence: Evidence, runner: Runner, figures: Figures) -> 
     if ended.code == 0:
         check_delivered(evidence, step.data, may_hold=False)
     if ended.code >= 0:
-        assert evidence.project.rows(OPEN_CLAIMS) == [(open_claims,)], (
+        left = open_claims if story.loses_journals else 0
+        assert evidence.project.rows(OPEN_CLAIMS) == [(left,)], (
             f"a run left requests without an outcome: {ended.output}"
         )
+    check_doubts(evidence.project)
+
+
+def _move(story: Scenario, project: Project) -> None:
+    """Takes the project to another machine, where the story says so: no journal is there, and leases have ended."""
+    if story.loses_journals:
+        shutil.rmtree(project.folder / ".statsig-sync", ignore_errors=True)
+        project.execute(EXPIRE_LEASES)
 
 
 def _settle(story: Scenario, evidence: Evidence, runner: Runner, figures: Figures) -> None:
     """One clean run brings everything to where it belongs, and after it there is nothing left to send."""
     project, server = evidence.project, evidence.sandbox
     _fill(project, story.final)
+    _move(story, project)
     _set_faults(server, FaultPlan())
     clean = runner.run()
     _count(figures, clean)
@@ -93,6 +108,7 @@ def _settle(story: Scenario, evidence: Evidence, runner: Runner, figures: Figure
     check_delivered(evidence, story.final, story.on_unknown == "hold")
     ledgers, arrived = read_ledgers(project), evidence.event_requests()
     check_segments(evidence, ledgers, story)
+    check_doubts(project)
     repeated, repeated_in = check_events(arrived, ledgers.batches, story.on_unknown == "resend")
     sent = _sent(server)
     idle = runner.run()
@@ -150,8 +166,6 @@ def _fill(project: Project, data: DataSet) -> int:
             " 'user-' || (order_id % 97) as user_id",
             [[event.key for event in data.events], [event.version for event in data.events]],
         )
-        # No other run is under way: what still holds a sync has died.
-        connection.execute(EXPIRE_LEASES)
         connection.execute("commit")
         return int(connection.execute(OPEN_CLAIMS).fetchall()[0][0])
 

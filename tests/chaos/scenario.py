@@ -79,7 +79,8 @@ class Scenario:
     """A seed's story.
 
     ``members`` holds who is in a segment before the first run; None where there is no segment yet.
-    ``is_fresh`` says whether runs are started as a user starts them, which takes longer.
+    ``is_fresh`` says whether runs are started as a user starts them, which takes longer. ``loses_journals`` says that
+    each run finds itself on another machine than the one before.
     """
 
     seed: int
@@ -89,6 +90,7 @@ class Scenario:
     on_unknown: Literal["resend", "hold"]
     on_first_run: Literal["adopt", "reset"]
     is_fresh: bool
+    loses_journals: bool
 
 
 def scenario(seed: int) -> Scenario:
@@ -102,7 +104,16 @@ def scenario(seed: int) -> Scenario:
     members = {mode: _members(draw, mode) for mode in MODES}
     on_unknown: Literal["resend", "hold"] = "hold" if draw.random() < 0.25 else "resend"
     on_first_run: Literal["adopt", "reset"] = "reset" if draw.random() < 0.25 else "adopt"
-    return Scenario(seed, steps, final, members, on_unknown, on_first_run, is_fresh=seed % 20 == 0)
+    return Scenario(
+        seed,
+        steps,
+        final,
+        members,
+        on_unknown,
+        on_first_run,
+        is_fresh=seed % 20 == 0,
+        loses_journals=draw.random() < 0.25,
+    )
 
 
 def _data_sets(draw: random.Random, count: int) -> list[DataSet]:

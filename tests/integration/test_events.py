@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sync import sandbox
 from sync.sandbox import Settings
 from tests.integration.harness import Project
 from tests.integration.in_process import run_here
+from tests.integration.scripted import Asked, Said, scripted
 from tests.integration.stand_in import LOG_EVENT, StandIn
 
 MEBIBYTE = 1024 * 1024
@@ -52,6 +54,29 @@ def test_each_row_is_sent_once_by_its_unique_key(project: Project, arrived: Stan
     project.run()
     assert arrived.users() == ["u0", "u1", "u2", "u3", "u4"]
     assert [event["metadata"]["wording"] for event in arrived.events()] == ["first"] * 3 + ["second"] * 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_as_many_requests_are_in_flight_as_the_sync_says(project: Project, concurrency: int) -> None:
+    project.table("visits", "select range as id, 'u' || range as user_id from range(6 * 500)")
+    events_sync(project, "visits", "visits", concurrency=concurrency)
+    all_there, lock, at_once = threading.Barrier(concurrency, timeout=60), threading.Lock(), [0]
+    highest = 0
+
+    def answer(asked: Asked) -> Said:
+        nonlocal highest
+        with lock:
+            at_once[0] += 1
+            highest = max(highest, at_once[0])
+        all_there.wait()
+        with lock:
+            at_once[0] -= 1
+        return 202, {"success": True}
+
+    with scripted(answer) as server:
+        project.environment["STATSIG_EVENTS_URL"] = server.url
+        assert run_here(project)["results"][0]["accepted"] == 3_000
+    assert highest == concurrency
 
 
 def test_a_unique_key_of_any_kind_is_found_again(project: Project, arrived: StandIn) -> None:

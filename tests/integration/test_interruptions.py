@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import requests
 from tests.integration.harness import EXPIRE_LEASES, Project
 from tests.integration.stand_in import StandIn
 
-_EVENTS = 6_000  # Twelve batches: more than one wave.
+_EVENTS = 6_000  # Twelve batches: more than are in flight at once.
 _IDS = 25_000  # Three batches, one after the other.
 
 
@@ -51,10 +53,9 @@ def start(project: Project, *arguments: str, **more: object) -> subprocess.Popen
     )
 
 
-def wait_for_events(arrived: StandIn) -> None:
-    """Returns when a batch of events has been taken."""
-    while not requests.get(f"{arrived.url}/sandbox/summary", timeout=60).json()["events"]["arrived"]:
-        pass
+def arrived_events(arrived: StandIn) -> int:
+    """How many events have been taken."""
+    return int(requests.get(f"{arrived.url}/sandbox/summary", timeout=60).json()["events"]["arrived"])
 
 
 def wait_for_update(arrived: StandIn) -> None:
@@ -127,23 +128,115 @@ def test_a_second_signal_stops_at_once_and_gives_the_lease_back(people: Project,
     assert len(arrived.ids("people")) == _IDS
 
 
-def test_a_killed_run_leaves_its_wave_in_doubt_and_nothing_else(events: Project, arrived: StandIn) -> None:
-    arrived.fault("delay", count=None, seconds=60, when="after")
+def killed_in_the_middle(events: Project, arrived: StandIn) -> None:
+    """A run that was killed when ten of its requests were answered, and eight under way."""
+    events.table("orders", "select range as order_id, 'ann' as user_id from range(20000)")
+    late = {"fault": {"kind": "delay", "seconds": 60, "when": "after"}}
+    arrived.faults({**late, "match": {"path": "/v1/log_event", "nth": list(range(11, 999))}})
     process = start(events)
-    wait_for_events(arrived)
+    while arrived_events(arrived) < 18 * 500:
+        pass
     process.kill()
     process.communicate(timeout=120)
-    assert events.rows("select state, count(*) from statsig_batches group by all") == [("unknown", 8)]
-    assert events.rows("select count(*) from statsig_unsettled") == [(4_000,)]
-
     arrived.no_faults()
+
+
+def states_of_the_first_run(project: Project) -> dict[str, int]:
+    """How many batches of the first run there are of each state."""
+    first = "(select min_by(run_id, started_at) from statsig_sync_runs)"
+    query = f"select state, count(*) from statsig_batches where run_id = {first} group by state"
+    return dict(project.rows(query))
+
+
+def assert_all_arrived(project: Project, arrived: StandIn) -> None:
+    """Every event has arrived, and only what the ledgers call in doubt more than once."""
+    times = Counter(arrivals(arrived))
+    assert set(times) == {str(one) for one in range(20_000)}
+    in_doubt = "select key from statsig_deliveries where state = 'unknown'"
+    assert {key for key, count in times.items() if count > 1} <= {row[0] for row in project.rows(in_doubt)}
+    assert project.run()["results"][0]["planned"] == 0
+
+
+def test_after_a_kill_the_next_run_starts_at_once_and_only_what_was_in_flight_is_in_doubt(
+    events: Project, arrived: StandIn
+) -> None:
+    killed_in_the_middle(events, arrived)
+    folder = events.folder / ".statsig-sync"
+    assert (folder / ".gitignore").read_text() == "*\n"
+    (journal,) = folder.glob("*.journal")
+
+    events.run()
+    states = states_of_the_first_run(events)
+    assert (states["accepted"], states["unknown"]) == (10, 8)
+    assert set(states) <= {"accepted", "unknown", "unsent"}
+    assert [row[0] for row in events.rows("select state from statsig_sync_runs order by started_at")] == [
+        "aborted",
+        "finished",
+    ]
+    assert not journal.exists()
+    assert len(arrivals(arrived)) == 20_000 + 8 * 500
+    assert_all_arrived(events, arrived)
+    assert list(folder.glob("*.journal")) == []
+
+
+def test_a_run_that_was_killed_and_whose_journal_is_lost_leaves_what_it_claimed_in_doubt(
+    events: Project, arrived: StandIn
+) -> None:
+    killed_in_the_middle(events, arrived)
+    shutil.rmtree(events.folder / ".statsig-sync")
+    assert events.command("run").returncode == 3
+
     events.execute(EXPIRE_LEASES)
     events.run()
-    times = Counter(arrivals(arrived))
-    assert set(times) == {str(one) for one in range(_EVENTS)}
-    in_doubt = "select key from statsig_deliveries where state = 'unknown'"
-    assert {key for key, count in times.items() if count > 1} <= {row[0] for row in events.rows(in_doubt)}
-    assert events.run()["results"][0]["planned"] == 0
+    states = states_of_the_first_run(events)
+    assert set(states) <= {"accepted", "unknown"}
+    assert states["unknown"] >= 8
+    assert_all_arrived(events, arrived)
+
+
+def test_a_journal_of_before_a_restart_of_the_machine_proves_what_it_says_and_nothing_more(
+    events: Project, arrived: StandIn
+) -> None:
+    killed_in_the_middle(events, arrived)
+    (journal,) = (events.folder / ".statsig-sync").glob("*.journal")
+    header, *lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps({**json.loads(header), "boot_id": "another"}), *lines, ""]))
+    assert events.command("run").returncode == 3
+
+    events.execute(EXPIRE_LEASES)
+    events.run()
+    states = states_of_the_first_run(events)
+    assert states["accepted"] == 10
+    assert set(states) == {"accepted", "unknown"}
+    assert_all_arrived(events, arrived)
+    assert not journal.exists()
+
+
+def test_a_journal_of_a_run_that_this_warehouse_does_not_know_is_left_alone(events: Project, arrived: StandIn) -> None:
+    killed_in_the_middle(events, arrived)
+    (journal,) = (events.folder / ".statsig-sync").glob("*.journal")
+    header, *lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps({**json.loads(header), "run_id": "elsewhere"}), *lines, ""]))
+    content = journal.read_text()
+    assert events.command("run").returncode == 3
+    assert journal.read_text() == content
+
+
+def test_a_folder_that_cannot_be_written_keeps_no_run_from_its_work(events: Project, arrived: StandIn) -> None:
+    (events.folder / ".statsig-sync").write_text("in the way")
+    events.run()
+    assert arrivals(arrived) == sorted(str(one) for one in range(_EVENTS))
+
+
+def test_a_segment_whose_run_was_killed_is_mended_by_the_next_one_at_once(people: Project, arrived: StandIn) -> None:
+    process = start(people)
+    wait_for_update(arrived)
+    process.kill()
+    process.communicate(timeout=120)
+    arrived.processing_seconds(0)
+    people.run()
+    assert len(arrived.ids("people")) == _IDS
+    assert states_of_the_first_run(people) == {"unknown": 1}
 
 
 def test_a_disk_that_is_full_stops_the_run_before_anything_is_sent(events: Project, arrived: StandIn) -> None:
@@ -164,7 +257,9 @@ def test_a_disk_that_is_full_stops_the_run_before_anything_is_sent(events: Proje
 def test_a_warehouse_that_is_lost_after_sending_leaves_the_request_in_doubt(
     people: Project, arrived: StandIn, tmp_path: Path
 ) -> None:
-    """What was sent could not be settled: the claim stands, so it is taken neither for sent nor for unsent."""
+    """What was sent could not be settled: the claim stands, so it is taken neither for sent nor for unsent, until the
+    next run reads in the local journal what was answered.
+    """
     process = start(people)
     wait_for_update(arrived)
     database, aside = people.folder / "warehouse.duckdb", tmp_path / "aside.duckdb"
@@ -178,7 +273,7 @@ def test_a_warehouse_that_is_lost_after_sending_leaves_the_request_in_doubt(
     assert people.rows("select state, keys from statsig_batches") == [("unknown", 10_000)]
     assert people.rows("select count(*) from statsig_unsettled") == [(10_000,)]
 
-    people.execute(EXPIRE_LEASES)
     people.run()
+    assert states_of_the_first_run(people) == {"accepted": 1}
     assert len(arrived.ids("people")) == _IDS
     assert people.rows("select count(*) from statsig_unsettled") == [(0,)]

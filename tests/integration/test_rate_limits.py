@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sync import sandbox
 from sync.core.delivery import Patience, State, never
+from sync.core.requests import compressed
 from sync.edges.statsig import ConsoleClient, EventsClient, RateLimit
 from sync.run.gather import recent_requests
 from sync.run.verify import VerifyRequest, verify
@@ -194,7 +195,7 @@ def test_a_429_of_events_is_repeated_with_growing_pauses(clock: StillClock, serv
     arrived = StandIn(server.url)
     with closing(EventsClient(server.url, SERVER_SECRET, clock, Patience(attempts=4))) as client:
         arrived.fault("status", status=429, body=LIMITED, count=None)
-        assert client.log_event(b'{"events":[]}', 1).attempts == 4
+        assert client.log_event(compressed(b'{"events":[]}'), 1).attempts == 4
     assert [0.5 * 2**place <= pause <= 0.5 * 2**place + 0.5 for place, pause in enumerate(clock.pauses)] == [True] * 3
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.core.delivery import Patience, State
+from sync.core.requests import compressed
 from sync.edges.statsig import EventsClient
 from tests.integration.harness import SERVER_SECRET, Project
 from tests.integration.in_process import StillClock
@@ -68,7 +69,7 @@ def outcome_of(server: WireServer, answer: bytes, clock: StillClock | None = Non
     server.answer = answer
     patience = Patience(attempts=1, read_seconds=3600)
     with closing(EventsClient(server.url, SERVER_SECRET, clock or StillClock(), patience)) as client:
-        return client.log_event(b'{"events":[]}', 1).state
+        return client.log_event(compressed(b'{"events":[]}'), 1).state
 
 
 OK = b"HTTP/1.1 202 Accepted\r\n"
@@ -146,7 +147,7 @@ def test_the_client_time_is_that_of_each_attempt() -> None:
         return (202, {"success": True}) if len(times) == 3 else (503, {"success": False}, {"Retry-After": "7"})
 
     with scripted(answer) as server, closing(EventsClient(server.url, SERVER_SECRET, clock, Patience())) as client:
-        assert client.log_event(b'{"events":[]}', 1).attempts == 3
+        assert client.log_event(compressed(b'{"events":[]}'), 1).attempts == 3
     assert [sent for sent, _ in times] == [now for _, now in times]
     assert [later - earlier for (earlier, _), (later, _) in itertools.pairwise(times)] == [9_500, 9_500]
 

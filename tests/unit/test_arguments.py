@@ -37,7 +37,7 @@ def test_a_flag_that_takes_several_names_may_be_given_several_times(
         (["prune", "--older-than", "180d", "--lease", "960"], 960),
     ],
 )
-def test_a_lease_outlasts_what_a_wave_of_requests_can_take(arguments: list[str], seconds: float) -> None:
+def test_a_lease_outlasts_what_a_request_can_take(arguments: list[str], seconds: float) -> None:
     assert parse(arguments).lease == seconds
 
 

@@ -113,6 +113,7 @@ VALID = [
     (EVENTS, "on_unknown", "ask", "ask"),
     *(({**EVENTS, "on_unknown": "ask"}, "ask_then", choice, choice) for choice in ("resend", "hold")),
     (EVENTS, "api_key_env", "_KEY_2", "_KEY_2"),
+    *((EVENTS, "concurrency", value, int(value)) for value in (1, 32, 64, "32")),
 ]  # fmt: skip
 
 
@@ -234,6 +235,9 @@ WRONG = [
     (EVENTS, {"on_unknown": "ask", "ask_then": "drop"}, "ask_then", ["resend or hold"]),
     (EVENTS, {"ask_then": "hold"}, "ask_then", ["goes with on_unknown: ask", "resend"]),
     (EVENTS, {"on_unknown": "hold", "ask_then": "resend"}, "ask_then", ["goes with on_unknown: ask", "hold"]),
+    *((EVENTS, {"concurrency": value}, "concurrency", ["1 to 64"])
+      for value in (0, 65, -1, 1.5, True, "many", None, [8])),
+    (SEGMENT, {"concurrency": 2}, "concurrency", ["is not a key"]),
     (EVENTS, {"api_key_env": "secret-abc123"}, "api_key_env", ["the name of an environment variable"]),
     (EVENTS, {"api_key_env": "MY KEY"}, "api_key_env", ["the name of an environment variable"]),
     (EVENTS, {"api_key_env": ["A"]}, "api_key_env", ["a list"]),

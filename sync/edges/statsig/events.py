@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import random
-
 from sync.core.clock import Clock
 from sync.core.delivery import Outcome, Patience
 from sync.edges.statsig.transport import Call, Connection
@@ -16,16 +13,10 @@ class EventsClient:
     """Sends events: ``POST /v1/log_event``."""
 
     def __init__(self, url: str, key: str, clock: Clock, patience: Patience) -> None:
-        self._clock = clock
         self._connection = Connection(url, ("statsig-api-key", key), clock, patience)
 
-    def pause(self, seconds: float) -> None:
-        """Waits for so long and a little longer, before events whose outcome is in doubt are sent again."""
-        if seconds:
-            self._clock.sleep(seconds + random.uniform(0, 0.5))  # noqa: S311 - jitter, not a secret
-
-    def log_event(self, body: bytes, count: int) -> Outcome:
-        """Sends one body of ``count`` events. An outcome in doubt is not repeated here.
+    def log_event(self, compressed: bytes, count: int) -> Outcome:
+        """Sends a body of ``count`` events, compressed with gzip. An outcome in doubt is not repeated here.
 
         Statsig reads event times against the clock of the request, so each attempt carries its own.
         """
@@ -34,7 +25,6 @@ class EventsClient:
             "Content-Encoding": "gzip",
             "STATSIG-EVENT-COUNT": str(count),
         }
-        compressed = gzip.compress(body, compresslevel=1, mtime=0)
         call = Call("POST", "/v1/log_event", compressed, headers, is_idempotent=False, time_header=_CLIENT_TIME)
         return self._connection.request(call)
 

@@ -20,6 +20,7 @@ from sync import __version__
 from sync.core.addresses import is_loopback
 from sync.core.clock import Clock
 from sync.core.delivery import STOPPED, Answer, Outcome, Patience, Verdict, judge, overall
+from sync.spec.limits import MAX_CONCURRENCY
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -67,7 +68,7 @@ class Connection:
         self._proxies = {"no_proxy": urlsplit(url).hostname or ""} if is_loopback(url) else None
         self._session.auth = _no_auth
         self._session.cookies.set_policy(_NoCookies())
-        adapter = HTTPAdapter(pool_maxsize=32, max_retries=0)
+        adapter = HTTPAdapter(pool_maxsize=MAX_CONCURRENCY, max_retries=0)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
