@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage benchmark benchmark-build-log lint types imports format lock clean
+.PHONY: demo test chaos coverage bench bench-quick benchmark benchmark-build-log lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -24,6 +24,14 @@ chaos: $(DEV)
 coverage: $(DEV)
 	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses auto --dist loadfile \
 		--cov --cov-report=term-missing:skip-covered
+
+# Other sizes and parts of it: make bench BENCH='--full'
+BENCH ?=
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: $(INSTALLED)
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python -m benchmarks.start
@@ -61,4 +69,4 @@ $(DEV): $(INSTALLED)
 	touch $(DEV)
 
 clean:
-	rm -rf $(VENV) .demo target logs build dbt_packages .coverage* htmlcov .hypothesis .*_cache
+	rm -rf $(VENV) .demo .benchmark target logs build dbt_packages .coverage* htmlcov .hypothesis .*_cache
