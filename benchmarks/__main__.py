@@ -9,13 +9,14 @@ import argparse
 import datetime as dt
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import contest, machine, page
 from benchmarks.contest import OURS, PEERS, Sent
 from benchmarks.environments import CACHE, Environment, own_environment
+from benchmarks.measure import CommandError
 from benchmarks.project import Project, build
 from benchmarks.receiver import compiled, receiving
 from benchmarks.report import Contest, Work
@@ -45,6 +46,20 @@ class Bench:
         if key not in self.projects:
             self.projects[key] = build(self.folder / f"project_{rows}_{concurrency}", rows, self.tool, concurrency)
         return self.projects[key]
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """The peers that take part, with their environments, and why others do not."""
+
+    peers: dict[str, Environment]
+    left_out: dict[str, str]
+
+    def leave_out(self, name: str, error: CommandError) -> None:
+        """Goes on without a peer that cannot be installed or that failed."""
+        self.peers.pop(name, None)
+        self.left_out[name] = str(error)
+        print(f"{name} is left out: {error}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,41 +101,55 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _measure(bench: Bench, about: Sequence[tuple[str, str]]) -> str:
     options = bench.options
-    peers = contest.peer_environments(options.peers if "contest" in options.only else ())
-    sections = [page.opening(_command(), dt.date.today())]
+    sections, versions = [page.opening(_command(), dt.date.today())], _own_versions(bench)
     if "contest" in options.only:
-        found, cpu = _contest(bench, peers)
-        sections.append(page.contest_section(found, cpu))
+        entrants = Entrants({}, {})
+        for name in options.peers:
+            _enter(entrants, name)
+        contest_found, cpu_seconds = _contest(bench, entrants)
+        sections.append(page.contest_section(contest_found, cpu_seconds, entrants.left_out))
+        versions += _peer_versions(entrants)
     if "latency" in options.only:
         sections.append(page.latency_section(_latency(bench), options.latency_ms, options.concurrency))
     if "works" in options.only:
         sections.append(page.works_section(_works(bench)))
     if "start" in options.only:
-        times = max(options.rounds, 5)
-        sections.append(page.start_section(starts(times)))
-    sections.append(page.closing(about, _versions(bench, peers)))
+        sections.append(page.start_section(starts(max(options.rounds, 5))))
+    sections.append(page.closing(about, versions))
     return "\n\n".join(sections) + "\n"
 
 
-def _contest(bench: Bench, peers: Mapping[str, Environment]) -> tuple[Contest, float]:
+def _enter(entrants: Entrants, name: str) -> None:
+    try:
+        entrants.peers[name] = contest.peer_environment(name)
+    except CommandError as error:
+        entrants.leave_out(name, error)
+
+
+def _contest(bench: Bench, entrants: Entrants) -> tuple[Contest, float]:
     """The contest, and the CPU seconds of the server."""
     events = bench.options.events
     project = bench.project(events)
-    names = [OURS, *peers]
-    rounds: dict[str, list[Sent]] = {name: [] for name in names}
+    rounds: dict[str, list[Sent]] = {}
     with receiving(bench.program, events) as receiver:
         for number in range(bench.options.rounds):
+            names = [OURS, *entrants.peers]
             # Each round starts with another one, so that nobody is always the first after somebody else.
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
                 print(f"Round {number + 1}: {name} ...", flush=True)
                 if name == OURS:
                     warehouse = project.copy(bench.folder / "round")
-                    rounds[name].append(contest.send_by_sync(project, warehouse, receiver))
-                else:
-                    place = bench.folder / "peer", project.warehouse
-                    rounds[name].append(contest.send_by_peer(name, peers[name], place, receiver))
-        return Contest(events, rounds), receiver.received().cpu_seconds
+                    rounds.setdefault(name, []).append(contest.send_by_sync(project, warehouse, receiver))
+                    continue
+                place = bench.folder / "peer", project.warehouse
+                try:
+                    sent = contest.send_by_peer(name, entrants.peers[name], place, receiver)
+                    rounds.setdefault(name, []).append(sent)
+                except CommandError as error:
+                    entrants.leave_out(name, error)
+        whole = {name: found for name, found in rounds.items() if name not in entrants.left_out}
+        return Contest(events, whole), receiver.received().cpu_seconds
 
 
 def _latency(bench: Bench) -> Contest:
@@ -145,9 +174,12 @@ def _works(bench: Bench) -> list[Work]:
     return found
 
 
-def _versions(bench: Bench, peers: Mapping[str, Environment]) -> list[tuple[str, str]]:
-    own = [(name, bench.tool.versions[name]) for name in (OURS, "duckdb")]
-    return [*own, *((name, own.versions[name]) for peer, own in peers.items() for name in PEERS[peer].shown)]
+def _own_versions(bench: Bench) -> list[tuple[str, str]]:
+    return [(name, bench.tool.versions[name]) for name in (OURS, "duckdb")]
+
+
+def _peer_versions(entrants: Entrants) -> list[tuple[str, str]]:
+    return [(name, own.versions[name]) for peer, own in entrants.peers.items() for name in PEERS[peer].shown]
 
 
 def _command() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,13 +67,16 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
-def peer_environments(names: Iterable[str]) -> Mapping[str, Environment]:
-    """The environments of the peers of these names."""
-    return {name: environment(name.replace(" ", "-"), PEERS[name].packages) for name in names}
+def peer_environment(name: str) -> Environment:
+    """The environment of a peer. Raises ``CommandError`` where it cannot be installed."""
+    return environment(name.replace(" ", "-"), PEERS[name].packages)
 
 
 def send_by_peer(name: str, own: Environment, place: tuple[Path, Path], receiver: Receiver) -> Sent:
-    """Lets a peer send the rows; ``place`` is a folder to work in, which starts empty, and the warehouse."""
+    """Lets a peer send the rows; ``place`` is a folder to work in, which starts empty, and the warehouse.
+
+    Raises ``CommandError`` where it fails.
+    """
     folder, warehouse = place
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -21,7 +21,7 @@ def install_package(folder: Path) -> None:
 
 
 def dbt(folder: Path, *arguments: str) -> Measured:
-    """Runs dbt in a project that holds its own profiles.yml. Raises ``SystemExit`` where it fails."""
+    """Runs dbt in a project that holds its own profiles.yml. Raises ``CommandError`` where it fails."""
     variables = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     command = [sys.executable, "-m", "dbt.cli.main", *arguments, "--profiles-dir", str(folder)]
     return measured(command, folder, variables)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.measure import CommandError
 from scripts.demo import ROOT
 
 CACHE = ROOT / ".benchmark"
@@ -26,7 +27,10 @@ class Environment:
 
 
 def environment(name: str, requirements: Sequence[str]) -> Environment:
-    """The environment of this name with these packages and DuckDB; it is made where it is missing or has others."""
+    """The environment of this name with these packages and DuckDB; it is made where it is missing or has others.
+
+    Raises ``CommandError`` where they cannot be installed.
+    """
     folder = CACHE / "environments" / name
     programs, stamp = folder / "bin", folder / "requirements.txt"
     wanted = "\n".join([*requirements, _DUCKDB, sys.version])
@@ -50,7 +54,7 @@ def _install(programs: Path, *arguments: str) -> None:
     pip = [programs / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     done = subprocess.run([*pip, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"pip install {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+        raise CommandError(f"pip install {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
 
 
 def _versions(programs: Path) -> Mapping[str, str]:

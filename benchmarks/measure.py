@@ -16,6 +16,10 @@ _BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 _KEPT_OUTPUT = 4_000
 
 
+class CommandError(SystemExit):
+    """A command failed; the message has the end of what it printed. It ends the program unless somebody can go on."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A process and its children: seconds on the wall and of the processor, the peak memory of one of them in bytes."""
@@ -25,19 +29,17 @@ class Measured:
     peak_bytes: int
 
 
-def measured(
-    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str], expect: Sequence[int] = (0,)
-) -> Measured:
+def measured(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> Measured:
     """Runs a command in a folder and says what it cost.
 
-    Raises ``SystemExit`` with the end of what it printed where its exit code is none of ``expect``. No peak is below
-    what this process itself holds, so it holds little: no DuckDB, and nothing of dbt.
+    Raises ``CommandError`` where it fails. No peak is below what this process itself holds, so it holds little: no
+    DuckDB, and nothing of dbt.
     """
-    return measured_with_output(command, folder, environment, expect)[0]
+    return measured_with_output(command, folder, environment)[0]
 
 
 def measured_with_output(
-    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str], expect: Sequence[int] = (0,)
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]
 ) -> tuple[Measured, str]:
     """``measured``, and what the command wrote to its standard output."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
@@ -47,9 +49,9 @@ def measured_with_output(
         seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         said = [_content(file) for file in (output, errors)]
-    if process.returncode not in expect:
+    if process.returncode:
         end = "\n".join(text[-_KEPT_OUTPUT:] for text in said)
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}\n{end}")
+        raise CommandError(f"{' '.join(map(str, command))} ended with {process.returncode}\n{end}")
     cost = Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _BYTES_OF_MAXRSS)
     return cost, said[0]
 

@@ -36,7 +36,7 @@ body to its end, decompresses it, counts the events by their `order_id`, and ans
   flush they drop what their queues cannot hold. They stamp an event with the time of the call.
 - `dlt` has a custom destination that posts 500 rows. It normalizes the table first, which is what it is for.
 - `drt-core` posts 500 rows with its REST API destination in batch mode, without its limit of 10 requests a second.
-- Who loses events has no speed."""
+- Who loses events has no speed.{left_out}"""
 
 _LATENCY = """## A server that takes its time
 
@@ -53,6 +53,8 @@ A *row* is an event or an id. The segment has as many members in the ledgers as 
 
 ### How it grows
 
+Below 1, the time to start weighs less as there are more rows.
+
 {growth}"""
 
 _START = """## Nothing to do
@@ -67,9 +69,15 @@ def opening(command: str, day: dt.date) -> str:
     return _OPENING.format(command=command, day=day.isoformat())
 
 
-def contest_section(contest: Contest, cpu_seconds: float) -> str:
-    """The contenders; ``cpu_seconds`` are those of the server."""
-    return _CONTEST.format(events=contest.events, cpu=cpu_seconds, table=contest_table(contest))
+def contest_section(contest: Contest, cpu_seconds: float, left_out: Mapping[str, str]) -> str:
+    """The contenders; ``cpu_seconds`` are those of the server.
+
+    ``left_out`` is why peers are missing, by name: what they printed, of which the last line is shown.
+    """
+    reasons = [f"\n- `{name}` is left out: {reason.strip().splitlines()[-1]}" for name, reason in left_out.items()]
+    return _CONTEST.format(
+        events=contest.events, cpu=cpu_seconds, table=contest_table(contest), left_out="".join(reasons)
+    )
 
 
 def latency_section(contest: Contest, latency_ms: int, concurrency: int | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.dbt_projects import dbt, install_package
 from benchmarks.environments import Environment
-from benchmarks.measure import Measured, measured, measured_with_output
+from benchmarks.measure import CommandError, Measured, measured, measured_with_output
 
 FILE_NAME = "benchmark.duckdb"
 # In 100 ids, so many that are new and so many that are gone.
@@ -102,7 +102,7 @@ class Project:
         command = [self.tool.programs / "python", Path(__file__).with_name("run_sql.py"), warehouse]
         done = subprocess.run(command, input=statements, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"a query on {warehouse} failed:\n{done.stderr}")
+            raise CommandError(f"a query on {warehouse} failed:\n{done.stderr}")
         return float(done.stdout)
 
     def _variables(self, warehouse: Path, url: str) -> Mapping[str, str]:

@@ -72,7 +72,7 @@ def _contender(contest: Contest, name: str) -> Cells:
         _received(contest.events, rounds),
         *_costs([one.measured for one in rounds]),
         f"{statistics.median(one.received.requests for one in rounds):,.0f}",
-        f"{statistics.median(one.received.bytes for one in rounds) / 1e6:,.0f}",
+        f"{statistics.median(one.received.bytes for one in rounds) / 1e6:,.1f}",
         speed,
         ratio,
     )

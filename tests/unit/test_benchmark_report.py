@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.contest import OURS, Sent
 from benchmarks.measure import Measured
+from benchmarks.page import contest_section
 from benchmarks.receiver import Received
 from benchmarks.report import Contest, Work, contest_table, growth_table, ratios, table, work_table
 
@@ -50,6 +51,13 @@ def test_an_event_that_comes_twice_makes_up_for_none_that_is_lost() -> None:
     rows = _rows(contest_table(Contest(1000, {"repeats": [_sent(1, 990, events=1000)]})))
     assert rows["repeats"][1] == "990 of 1,000, 10 twice"
     assert rows["repeats"][-2] == "loses 10"
+
+
+def test_a_peer_that_is_left_out_is_named_with_the_last_line_that_it_printed() -> None:
+    contest = Contest(1000, {OURS: [_sent(2, 1000)]})
+    section = contest_section(contest, 0.5, {"dlt": "dlt ended with 1\nTraceback\nImportError: no module\n"})
+    assert section.splitlines()[-1] == "- `dlt` is left out: ImportError: no module"
+    assert "left out" not in contest_section(contest, 0.5, {})
 
 
 def test_a_work_is_held_against_the_yardstick_of_the_same_round() -> None:
