@@ -32,8 +32,9 @@ body to its end, decompresses it, counts the events by their `order_id`, and ans
 - **statsig-sync** is `statsig-sync run` with all that it does: the gate, the plan, and the ledgers in the same file.
 - `orjson and requests` is a plain loop: 500 events to a request of one session, not compressed. It keeps no ledger: a
   second run sends everything again, and after a crash nobody knows what was sent.
-- `statsig` and `statsig-python-core` are Statsig's SDKs: `log_event` for each row, and a flush after 500. Without the
-  flush they drop what their queues cannot hold. They stamp an event with the time of the call.
+- `statsig` and `statsig-python-core` are Statsig's SDKs: `log_event` for each row, then `shutdown`. `statsig` is also
+  flushed after every 500, as it drops most of what comes faster than it sends. Both stamp events with the time of the
+  call.
 - `dlt` has a custom destination that posts 500 rows. It normalizes the table first, which is what it is for.
 - `drt-core` posts 500 rows with its REST API destination in batch mode, without its limit of 10 requests a second.
 - Who loses events has no speed.{left_out}"""

@@ -1,7 +1,4 @@
-"""The ``statsig-python-core`` SDK: ``log_event`` for each row, and ``flush_events`` after 500.
-
-Without ``flush_events`` the SDK drops what its queue cannot hold.
-"""
+"""The ``statsig-python-core`` SDK: ``log_event`` for each row, then ``shutdown``, which sends what is left."""
 
 from __future__ import annotations
 
@@ -29,7 +26,6 @@ def main(database: str, url: str) -> None:
         for row in rows:
             user = statsig_python_core.StatsigUser(**person(row))
             server.log_event(user, EVENT_NAME, float(row[3]), metadata(row))
-        server.flush_events().wait()
     server.shutdown().wait()
 
 
