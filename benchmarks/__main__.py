@@ -114,7 +114,7 @@ def _measure(bench: Bench, about: Sequence[tuple[str, str]]) -> str:
     if "works" in options.only:
         sections.append(page.works_section(_works(bench)))
     if "start" in options.only:
-        sections.append(page.start_section(starts(max(options.rounds, 5))))
+        sections.append(page.start_section(starts(options.rounds if options.quick else max(options.rounds, 5))))
     sections.append(page.closing(about, versions))
     return "\n\n".join(sections) + "\n"
 

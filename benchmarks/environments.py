@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from benchmarks.measure import CommandError
@@ -44,8 +44,7 @@ def environment(name: str, requirements: Sequence[str]) -> Environment:
 
 def own_environment() -> Environment:
     """The environment of this tool, as somebody has it who installs it: not editable, and as it stands here now."""
-    made = environment("statsig-sync", [])
-    _install(made.programs, str(ROOT))
+    made = environment("statsig-sync", [one for one in requires("statsig-sync") or () if "extra ==" not in one])
     _install(made.programs, "--force-reinstall", "--no-deps", str(ROOT))
     return Environment(made.programs, _versions(made.programs))
 
