@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage benchmark benchmark-build-log benchmark-snapshot lint types imports format lock clean
+.PHONY: demo test chaos coverage bench bench-full bench-quick benchmark benchmark-build-log benchmark-snapshot lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -24,6 +24,17 @@ chaos: $(DEV)
 coverage: $(DEV)
 	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses auto --dist loadfile \
 		--cov --cov-report=term-missing:skip-covered
+
+# Other sizes, and parts of it: make bench BENCH='--events 100000 --only contest'
+BENCH ?=
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-full: $(INSTALLED)
+	$(BIN)/python -m benchmarks --full $(BENCH)
+
+bench-quick: $(INSTALLED)
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python -m benchmarks.start
@@ -64,4 +75,4 @@ $(DEV): $(INSTALLED)
 	touch $(DEV)
 
 clean:
-	rm -rf $(VENV) .demo target logs build dbt_packages .coverage* htmlcov .hypothesis .*_cache
+	rm -rf $(VENV) .demo .benchmark target logs build dbt_packages .coverage* htmlcov .hypothesis .*_cache

@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.demo import ROOT
+from benchmarks.dbt_projects import dbt, install_package
+from benchmarks.measure import Measured
 
 _LAYERS = 20
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One dbt command: seconds on the wall and of the processor."""
-
-    seconds: float
-    cpu_seconds: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,15 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(place)
         print(f"Making a project of {options.models:,} models and {options.syncs} syncs ...", flush=True)
         _write_project(folder, options.models, options.syncs)
-        _dbt(folder, "run", "--select", "package:statsig_sync", "--target-path", "target_on")
+        dbt(folder, "run", "--select", "package:statsig_sync", "--target-path", "target_on")
         switched = {"on": (), "off": ("--vars", "{statsig_sync_build_log: false}")}
         found: dict[str, list[Measured]] = {name: [] for name in switched}
         for time_of_all in range(options.times + 1):
             for name, flags in switched.items():
                 # dbt parses the whole project again where --vars change, so each has a target folder of its own.
-                measured = _dbt(folder, "run", "--select", "model_0", "--target-path", f"target_{name}", *flags)
+                cost = dbt(folder, "run", "--select", "model_0", "--target-path", f"target_{name}", *flags)
                 if time_of_all:
-                    found[name].append(measured)
+                    found[name].append(cost)
         for state, all_measured in found.items():
             _report(f"dbt run of one model, build log {state}", all_measured)
     return 0
@@ -61,11 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write_project(folder: Path, models: int, syncs: int) -> None:
     """Layers of views, each on two of the layer above, with a test on each; the syncs are on the last models."""
-    package = folder / "dbt_packages" / "statsig_sync"
-    (package / "models").mkdir(parents=True)
-    shutil.copy(ROOT / "dbt_project.yml", package)
-    shutil.copytree(ROOT / "macros", package / "macros")
-    shutil.copytree(ROOT / "models" / "statsig", package / "models" / "statsig")
+    install_package(folder)
     (folder / "models").mkdir()
     width = max(models // _LAYERS, 1)
     described = []
@@ -90,25 +73,6 @@ def _exposure(number: int) -> dict[str, object]:
         "depends_on": [f"ref('model_{number}')"],
         "config": {"meta": {"statsig": meta}},
     }
-
-
-def _dbt(folder: Path, *arguments: str) -> Measured:
-    variables = {**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "dbt.cli.main", *arguments, "--profiles-dir", str(folder)],
-        cwd=folder,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    seconds = time.monotonic() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"dbt {arguments[0]} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return Measured(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def _report(what: str, measured: Sequence[Measured]) -> None:
