@@ -331,7 +331,7 @@ def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Endin
     changes = (("remove", plan.change.removes), ("add", plan.change.adds))
     batches = [journal.batch(operation, ids.to_list(), None, None) for operation, ids in changes if len(ids)]
     journal.record([], batches)
-    outcome = console.reset_ids(plan.facts.config.segment_id, plan.facts.audience.to_list())
+    outcome = console.reset_ids(plan.facts.config.segment_id, plan.ids_of_reset.to_list())
     journal.tally.requests += outcome.attempts
     match outcome.state:
         case State.ACCEPTED:
