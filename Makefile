@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage benchmark benchmark-build-log lint types imports format lock clean
+.PHONY: demo test chaos coverage benchmark benchmark-build-log benchmark-difference lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -30,6 +30,11 @@ benchmark: $(INSTALLED)
 
 benchmark-build-log: $(INSTALLED)
 	$(BIN)/python -m benchmarks.build_log
+
+# Ids in the model and in the segment: make benchmark-difference SIZES="1000000 10000000"
+SIZES ?=
+benchmark-difference: $(INSTALLED)
+	$(BIN)/python -m benchmarks.difference $(SIZES)
 
 lint: $(DEV)
 	$(BIN)/ruff check .
