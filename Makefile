@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage bench bench-full bench-quick benchmark benchmark-build-log benchmark-snapshot lint types imports format lock clean
+.PHONY: demo test chaos coverage bench bench-full bench-quick benchmark benchmark-build-log benchmark-difference benchmark-snapshot lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -44,6 +44,11 @@ benchmark-build-log: $(INSTALLED)
 
 benchmark-snapshot: $(INSTALLED)
 	$(BIN)/python -m benchmarks.snapshot
+
+# Ids in the model and in the segment: make benchmark-difference SIZES="1000000 10000000"
+SIZES ?=
+benchmark-difference: $(INSTALLED)
+	$(BIN)/python -m benchmarks.difference $(SIZES)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -131,7 +131,7 @@ def _member_line(plan: SegmentPlan) -> str:
     """The members before and after; with what the lines on removals and additions say, the numbers add up."""
     doubts = f"{plan.members_in_doubt:,} in doubt, " if plan.members_in_doubt else ""
     return (
-        f"{len(plan.facts.audience):,} ids in the audience, {plan.members_before:,} known as members, {doubts}"
+        f"{plan.facts.counts.audience:,} ids in the audience, {plan.members_before:,} known as members, {doubts}"
         f"{plan.members_after:,} afterwards"
     )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from sync.core.plan import SegmentFacts, SegmentPlan, stuck_ids
-from sync.core.segments import IN, MEMBERSHIP, OUT, UNCERTAIN, Change, members
+from sync.core.plan import SegmentFacts, SegmentPlan
+from sync.core.segments import IN, MEMBERSHIP, OUT, UNCERTAIN, Change, Counts, changed, with_status
 
 MISSING, EXTRA = "missing", "extra"
 
@@ -40,7 +40,7 @@ def drift(mode: str, membership: pl.DataFrame, listed: pl.Series) -> Drift:
     """
     actual = pl.DataFrame({"id": listed})
     possible = membership.filter(pl.col("status").is_in([IN, UNCERTAIN]))
-    missing = _with_status(membership, IN).join(actual, on="id", how="anti")["id"].sort()
+    missing = _of_status(membership, IN).join(actual, on="id", how="anti")["id"].sort()
     extra = actual.join(possible, on="id", how="anti")
     nothing = missing.clear()
     match mode:
@@ -49,49 +49,56 @@ def drift(mode: str, membership: pl.DataFrame, listed: pl.Series) -> Drift:
         case "add":
             return Drift(missing, nothing, extra.height)
         case "remove":
-            back = extra.join(_with_status(membership, OUT), on="id", how="semi")["id"].sort()
+            back = extra.join(_of_status(membership, OUT), on="id", how="semi")["id"].sort()
             return Drift(nothing, back, extra.height - len(back) + len(missing))
         case _:
             raise ValueError(f"no such mode: {mode!r}")
 
 
-def count_fits(mode: str, membership: pl.DataFrame, count: int) -> bool:
+def count_fits(mode: str, known: Counts, count: int) -> bool:
     """Whether a list of this many ids can be without drift; who was put back, a count does not tell."""
-    sure, uncertain = (_with_status(membership, status).height for status in (IN, UNCERTAIN))
     match mode:
         case "mirror":
-            return sure <= count <= sure + uncertain
+            return known.members <= count <= known.members + known.in_doubt
         case "add":
-            return sure <= count
+            return known.members <= count
         case _:
             return True
 
 
 def expected(facts: SegmentFacts) -> SegmentFacts:
     """The facts as the list has to be: ids whose removal Statsig refused have to be out, whatever the ledgers know."""
-    stuck = stuck_ids(facts)
-    if not len(stuck):
-        return facts
-    out = pl.DataFrame({"id": stuck}).select("id", status=pl.lit(OUT), doubt=pl.lit(None, pl.String))
-    others = facts.membership.join(out, on="id", how="anti").select(MEMBERSHIP.names())
-    return replace(facts, membership=pl.concat([others, out]))
+    stuck = _stuck(facts)
+    counts = replace(
+        facts.counts,
+        members=facts.counts.members - with_status(stuck, (IN,)),
+        in_doubt=facts.counts.in_doubt - with_status(stuck, (UNCERTAIN,)),
+    )
+    return replace(facts, counts=counts)
+
+
+def expected_membership(facts: SegmentFacts, membership: pl.DataFrame) -> pl.DataFrame:
+    """The membership that the ledgers know, in the same way."""
+    out = _stuck(facts).select("id", status=pl.lit(OUT), doubt=pl.lit(None, pl.String))
+    others = membership.join(out, on="id", how="anti").select(MEMBERSHIP.names())
+    return pl.concat([others, out])
+
+
+def _stuck(facts: SegmentFacts) -> pl.DataFrame:
+    """The ids that are to leave the segment, and whose removal Statsig refused before."""
+    return facts.change.leaving.join(pl.DataFrame({"id": facts.refused}), on="id", how="semi")
 
 
 def repair(facts: SegmentFacts, found: Drift, listed: pl.Series) -> SegmentPlan:
-    """What makes the list right as far as the sync's mode goes.
+    """What makes the list right as far as the sync's mode goes; ``facts`` are those that are expected.
 
     What is no drift is not written down either: ids that somebody else puts in and takes out again would be
     taken for members that are missing. The guard counts removals against the list as it is.
     """
-    as_listed = replace(
-        facts,
-        audience=_with_status(facts.membership, IN)["id"],
-        rows_read=None,
-        rejects=(),
-        membership=members(listed),
-    )
-    return SegmentPlan(as_listed, Change(found.extra, found.missing), is_repair=True)
+    counts = Counts(None, facts.counts.members, len(listed), 0, facts.counts.carried)
+    change = Change(changed(found.extra, IN), changed(found.missing, None))
+    return SegmentPlan(replace(facts, counts=counts, change=change, rejects=()), change, is_repair=True)
 
 
-def _with_status(membership: pl.DataFrame, status: str) -> pl.DataFrame:
+def _of_status(membership: pl.DataFrame, status: str) -> pl.DataFrame:
     return membership.filter(pl.col("status") == status).select("id")

@@ -19,7 +19,7 @@ def removal_problem(plan: SegmentPlan) -> str | None:
     config, removes = plan.facts.config, plan.leavers
     if config.mode != "mirror" or not removes:
         return None
-    if not len(plan.facts.audience):
+    if not plan.facts.counts.audience:
         return None if config.guard.allow_empty else f"{_emptied(plan)} {_advice(plan, 'allow_empty: true')}"
     share = 100 * removes / max(plan.members_before, removes)
     if removes > config.guard.max_removals and share > config.guard.max_removals_percent:
@@ -78,9 +78,9 @@ def first_run_problem(plan: SegmentPlan) -> str | None:
             f"segment '{config.segment_id}' has {len(found):,} members that the ledgers know nothing of, and "
             "on_first_run is refuse. Write on_first_run: adopt to take them as the baseline."
         )
-    if config.on_first_run == "reset" and len(plan.facts.audience) > ID_LIST_INLINE_LIMIT:
+    if config.on_first_run == "reset" and plan.facts.counts.audience > ID_LIST_INLINE_LIMIT:
         return (
-            f"on_first_run is reset, and the audience has {len(plan.facts.audience):,} ids; Statsig replaces a list "
+            f"on_first_run is reset, and the audience has {plan.facts.counts.audience:,} ids; Statsig replaces a list "
             f"at once only up to {ID_LIST_INLINE_LIMIT:,}. Write on_first_run: adopt."
         )
     return None

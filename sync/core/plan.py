@@ -14,7 +14,7 @@ from sync.core.events import RejectedRow
 from sync.core.history import EventHistory, KeySource
 from sync.core.lineage import Lineage
 from sync.core.orphans import KnownList
-from sync.core.segments import IN, UNCERTAIN, Change, diff
+from sync.core.segments import IN, UNCERTAIN, Change, Counts, with_status
 from sync.spec.durations import spoken
 from sync.spec.limits import Limits
 from sync.spec.model import EventConfig, SegmentConfig, Sync
@@ -30,39 +30,34 @@ _SAMPLES = 3
 
 @dataclass(frozen=True)
 class SegmentFacts:
-    """What was read for a segment sync.
+    """What was read for a segment sync: how its audience and the segment differ, and of all else only counts.
 
-    ``audience`` holds the usable ids, each once; ``rejects`` what the reject ledger does not know yet;
-    ``membership`` the ids that the ledgers know, as ``sync.core.segments.MEMBERSHIP``. Where the ledgers
-    know nothing for sure of the segment (``is_known`` is false), ``adopted`` holds the members that Statsig
-    has, and ``membership`` counts them as in. ``refused`` holds the ids that Statsig refused by themselves, and
-    that wait for --retry-rejected. ``is_missing`` says that the segment is not in Statsig, and that the run makes it:
-    one that the ledgers know ``is_gone``, and ``membership`` is then who was in it. ``rows_read`` counts the model's
-    rows; None where the change does not come from the model. ``lineage`` says whose
-    history is the sync's own, ``carried`` how many ids are known only under an earlier name of the project, and
-    ``is_first_run`` that no run of the sync has ended well yet.
+    ``change`` brings the segment to the audience, with ids that Statsig refused before; ``rejects`` is what the reject
+    ledger does not know yet. Where the ledgers know nothing for sure of the segment (``is_known`` is false),
+    ``adopted`` holds the members that Statsig has, and ``counts`` has them as members. ``refused`` holds the ids that
+    Statsig refused by themselves, and that wait for --retry-rejected. ``is_missing`` says that the segment is not in
+    Statsig, and that the run makes it: one that the ledgers know ``is_gone``, and ``counts`` is then of who was in it.
+    ``lineage`` says whose history is the sync's own, ``is_first_run`` that no run of the sync has ended well yet.
     """
 
     sync: Sync
     config: SegmentConfig
     project: str
-    rows_read: int | None
-    audience: pl.Series
-    rejects: tuple[RejectedRow, ...]
-    membership: pl.DataFrame
+    counts: Counts
+    change: Change
     last_sequence: int
-    is_known: bool
+    is_known: bool = True
+    rejects: tuple[RejectedRow, ...] = ()
     refused: pl.Series = field(default_factory=lambda: pl.Series("id", [], pl.String))
     adopted: pl.Series | None = None
     is_missing: bool = False
     lineage: Lineage | None = None
     is_first_run: bool = False
-    carried: int = 0
 
     @property
-    def members(self) -> int:
-        """The members that the ledgers are sure of."""
-        return self.membership.filter(pl.col("status") == IN).height
+    def rows_read(self) -> int | None:
+        """The model's rows; None where the change does not come from the model."""
+        return self.counts.rows
 
     @property
     def is_gone(self) -> bool:
@@ -71,8 +66,8 @@ class SegmentFacts:
 
     @property
     def known_members(self) -> int | None:
-        """The same; None where the ledgers know nothing of the segment."""
-        return self.members if self.is_known else None
+        """The members that the ledgers are sure of; None where they know nothing of the segment."""
+        return self.counts.members if self.is_known else None
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,14 @@ class SegmentPlan:
         return bool(self.keys and is_found and self.facts.config.on_first_run == "reset")
 
     @property
+    def ids_of_reset(self) -> pl.Series:
+        """The ids of a list that is replaced at once: those that were found in it, with the change."""
+        found = () if self.facts.adopted is None else (self.facts.adopted,)
+        ids = pl.concat([*found, self.change.adds]).unique().sort()
+        left: pl.Series = ids.filter(~ids.is_in(self.change.removes.implode()))
+        return left
+
+    @property
     def sync(self) -> Sync:
         """The sync."""
         return self.facts.sync
@@ -113,45 +116,40 @@ class SegmentPlan:
     @property
     def members_before(self) -> int:
         """The members that the ledgers are sure of."""
-        return self.facts.members
+        return self.facts.counts.members
 
     @property
     def members_in_doubt(self) -> int:
         """The ids that may or may not be members."""
-        return self.facts.membership.filter(pl.col("status") == UNCERTAIN).height
+        return self.facts.counts.in_doubt
 
     @property
     def members_after(self) -> int:
         """The members when all of this is delivered."""
+        present = 0 if self.facts.is_gone else self.facts.counts.members + self.facts.counts.in_doubt
         added = len(self.change.adds) - self.adds_in_doubt
-        return len(self._present) - self._known(self.change.removes) + added
+        return present - self._in_the_list(self.change.leaving) + added
 
     @property
     def removes_of_others(self) -> int:
         """The ids to remove that the ledgers do not know as members: ``remove`` takes out whoever is in its model."""
-        return len(self.change.removes) - self._known(self.change.removes)
+        return len(self.change.removes) - self._in_the_list(self.change.leaving)
 
     @property
     def adds_in_doubt(self) -> int:
         """The ids to add that may be members already."""
-        return self._known(self.change.adds)
+        return self._in_the_list(self.change.joining)
 
-    def _known(self, ids: pl.Series) -> int:
-        """How many of these the ledgers know as members, or as what may be one."""
-        return int(ids.is_in(self._present.implode()).sum()) if len(self._present) and len(ids) else 0
-
-    @property
-    def _present(self) -> pl.Series:
-        """The ids that are in the list, or may be, as far as the ledgers know."""
-        return _in_the_list(self.facts).filter(pl.col("status").is_in([IN, UNCERTAIN]))["id"]
+    def _in_the_list(self, ids: pl.DataFrame) -> int:
+        """How many of these the ledgers know as members, or as what may be one; nobody is in a list that is gone."""
+        return 0 if self.facts.is_gone else with_status(ids, (IN, UNCERTAIN))
 
     @property
     def leavers(self) -> int:
         """The ids that the segment would lose: those to remove, or the members that one made again would lack."""
         if not self.facts.is_gone:
             return len(self.change.removes)
-        members = self.facts.membership.filter(pl.col("status") == IN)
-        return members.join(pl.DataFrame({"id": self.change.adds}), on="id", how="anti").height
+        return self.facts.counts.members - with_status(self.change.joining, (IN,))
 
     @property
     def rows_rejected(self) -> int:
@@ -404,23 +402,9 @@ class Plan:
 
 
 def plan_segment(facts: SegmentFacts) -> SegmentPlan:
-    """The change that brings the segment to its audience.
-
-    Ids that Statsig refused before are neither added nor removed. A segment that is gone is filled from nothing; where
-    the mode is ``add``, with all whom the ledgers know in it too.
-    """
-    change = diff(facts.config.mode, _wanted(facts), _in_the_list(facts))
-    if not len(facts.refused):
-        return SegmentPlan(facts, change)
-    held_back = facts.refused.implode()
-    kept = [ids.filter(~ids.is_in(held_back)) for ids in (change.removes, change.adds)]
-    return SegmentPlan(facts, Change(*kept), stuck=len(change.removes) - len(kept[0]))
-
-
-def stuck_ids(facts: SegmentFacts) -> pl.Series:
-    """The ids that are to leave the segment, and whose removal Statsig refused before."""
-    removes = diff(facts.config.mode, _wanted(facts), _in_the_list(facts)).removes
-    return pl.DataFrame({"id": removes}).join(pl.DataFrame({"id": facts.refused}), on="id", how="semi")["id"]
+    """The change of the facts, without the ids that Statsig refused before: they are neither added nor removed."""
+    change = facts.change.without(facts.refused)
+    return SegmentPlan(facts, change, stuck=len(facts.change.removes) - len(change.removes))
 
 
 def stuck_text(facts: SegmentFacts, count: int) -> str:
@@ -435,19 +419,6 @@ def stuck_text(facts: SegmentFacts, count: int) -> str:
 def stuck_warning(plan: SegmentPlan) -> str | None:
     """The same before a run, with the sync's name; None where there are none."""
     return f"{plan.sync.name}: {stuck_text(plan.facts, plan.stuck)}" if plan.stuck else None
-
-
-def _in_the_list(facts: SegmentFacts) -> pl.DataFrame:
-    """The membership to start from."""
-    return facts.membership.clear() if facts.is_gone else facts.membership
-
-
-def _wanted(facts: SegmentFacts) -> pl.Series:
-    """The ids that the segment is to have, or to lose, as its mode goes."""
-    if not facts.is_gone or facts.config.mode != "add":
-        return facts.audience
-    put_in = (pl.col("status") == IN) | ((pl.col("status") == UNCERTAIN) & (pl.col("doubt") == "add"))
-    return pl.concat([facts.audience, facts.membership.filter(put_in)["id"]]).unique(maintain_order=True)
 
 
 def refused_note(plan: SyncPlan) -> str | None:
@@ -550,9 +521,9 @@ def project_size_refusals(
     segments = [plan for plan in plans if isinstance(plan, SegmentPlan)]
     for project in sorted({plan.facts.project for plan in segments}):
         own = [plan for plan in segments if plan.facts.project == project]
-        growth = sum(plan.members_after - _known_members(plan) for plan in own)
+        growth = sum(plan.members_after - plan.members_before - plan.members_in_doubt for plan in own)
         adopted = sum(len(plan.facts.adopted) for plan in own if plan.facts.adopted is not None)
-        carried = sum(plan.facts.carried for plan in own)
+        carried = sum(plan.facts.counts.carried for plan in own)
         total = members_by_project.get(project, 0) + adopted + carried + growth
         if total > limit and growth > 0:
             message = (
@@ -561,10 +532,6 @@ def project_size_refusals(
             )
             refusals.extend(Refusal(plan.sync.name, message) for plan in own if plan.change.adds.len())
     return refusals
-
-
-def _known_members(plan: SegmentPlan) -> int:
-    return plan.facts.membership.filter(pl.col("status").is_in([IN, UNCERTAIN])).height
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -601,7 +568,7 @@ def _segment_summary(plan: SegmentPlan) -> dict[str, Any]:
         "first_run": plan.is_first_run,
         "renamed_from": plan.renamed_from,
         "rows_read": plan.facts.rows_read,
-        "audience": len(plan.facts.audience),
+        "audience": plan.facts.counts.audience,
         "adds": len(plan.change.adds),
         "removes": len(plan.change.removes),
         "removes_of_others": plan.removes_of_others,

@@ -1,77 +1,78 @@
-"""What to add to and remove from a segment: the audience against what the ledgers know of its members."""
+"""A segment's members as the ledgers know them, and a change of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 
 import polars as pl
-
-from sync.core import reasons, sql
-from sync.core.columns import Column
 
 IN, OUT, UNCERTAIN = "in", "out", "uncertain"
 # What the ledgers know of a segment's ids; ``doubt`` is the operation in doubt of an uncertain id, else null.
 MEMBERSHIP = pl.Schema({"id": pl.String, "status": pl.String, "doubt": pl.String})
+# Ids of a change, each with what the ledgers know of it; null where they know nothing. A byte a status: a first run
+# may change ten million ids.
+CHANGED = pl.Schema([("id", pl.String()), ("status", pl.Enum([IN, OUT, UNCERTAIN]))])
+
+
+def _nobody() -> pl.DataFrame:
+    return pl.DataFrame(schema=CHANGED)
 
 
 @dataclass(frozen=True)
 class Change:
-    """Ids to remove and ids to add, each once, in the order of their text. Removals go first."""
+    """Ids to remove and ids to add, as ``CHANGED``, each once, in the order of their text. Removals go first."""
 
-    removes: pl.Series
-    adds: pl.Series
+    leaving: pl.DataFrame = field(default_factory=_nobody)
+    joining: pl.DataFrame = field(default_factory=_nobody)
+
+    @property
+    def removes(self) -> pl.Series:
+        """The ids to remove."""
+        return self.leaving["id"]
+
+    @property
+    def adds(self) -> pl.Series:
+        """The ids to add."""
+        return self.joining["id"]
+
+    def without(self, ids: pl.Series) -> Change:
+        """The change without these ids."""
+        if not len(ids):
+            return self
+        others = ~pl.col("id").is_in(ids.implode())
+        return Change(self.leaving.filter(others), self.joining.filter(others))
 
 
-def audience_query(column: Column, relation: str) -> str:
-    """The ids of an audience: ``id`` (text), ``reason`` (null where it can be used), ``row_count``.
+@dataclass(frozen=True)
+class Counts:
+    """How many ids an audience and the segment have.
 
-    One line per different id; the null ids are one line.
+    ``rows`` counts the model's rows; None where the change does not come from the model. ``audience`` counts the
+    different ids that can be used, ``members`` the ids that are surely in the segment as far as the ledgers know,
+    ``in_doubt`` those that may be, and ``carried`` the ids that they know only under an earlier name of the project.
     """
-    text = sql.text_form(column)
-    return (
-        f"select id, row_count, case when id is null then '{reasons.NULL_ID}'"
-        f" when {sql.is_blank('id')} then '{reasons.BLANK_ID}'"
-        f" when {sql.has_outer_space('id')} then '{reasons.OUTER_WHITESPACE}' end as reason\n"
-        f"from (select {text} as id, count(*) as row_count from {relation} group by 1)"
-    )
+
+    rows: int | None
+    audience: int
+    members: int
+    in_doubt: int
+    carried: int = 0
 
 
-def diff(mode: str, audience: pl.Series, membership: pl.DataFrame) -> Change:
-    """The change that brings the segment to the audience.
+def changed(ids: pl.Series, status: str | None) -> pl.DataFrame:
+    """These ids as ``CHANGED``, in the order of their text, all with one status."""
+    return pl.DataFrame({"id": ids.sort()}).select("id", status=pl.lit(status, CHANGED["status"]))
 
-    ``audience`` holds different, usable ids; ``membership`` has the columns of ``MEMBERSHIP``, an id at most
-    once. A mirror adds what is not surely in and removes what is not surely out. ``add`` never removes, and
-    ``remove`` never adds: it removes what was not surely removed before, whether or not the ledgers know it
-    as a member, so that an id put in by hand goes too. What is in doubt is settled by sending it again; an
-    addition in doubt is not the business of ``remove``, nor a removal that of ``add``.
-    """
-    ids = pl.DataFrame({"id": audience})
-    surely_in = membership.filter(pl.col("status") == IN)
-    surely_out = membership.filter(pl.col("status") == OUT)
-    own_doubts = membership.filter(pl.col("status") == UNCERTAIN, pl.col("doubt") == mode).select("id")
-    not_in = ids.join(surely_in, on="id", how="anti")
-    nothing = ids.clear()
-    match mode:
-        case "mirror":
-            present = membership.filter(pl.col("status") != OUT).select("id")
-            return _change(present.join(ids, on="id", how="anti"), not_in)
-        case "add":
-            return _change(nothing, pl.concat([not_in, own_doubts.join(ids, on="id", how="anti")]))
-        case "remove":
-            not_out = ids.join(surely_out, on="id", how="anti")
-            return _change(pl.concat([not_out, own_doubts.join(ids, on="id", how="anti")]), nothing)
-        case _:
-            raise ValueError(f"no such mode: {mode!r}")
+
+def with_status(ids: pl.DataFrame, statuses: Collection[str]) -> int:
+    """How many of the ids, which are as ``CHANGED``, have one of these statuses."""
+    return ids.filter(pl.col("status").is_in(list(statuses))).height
 
 
 def members(ids: pl.Series) -> pl.DataFrame:
     """The membership of a list in which these ids are."""
     return pl.DataFrame({"id": ids}).select("id", status=pl.lit(IN), doubt=pl.lit(None, pl.String))
-
-
-def _change(removes: pl.DataFrame, adds: pl.DataFrame) -> Change:
-    return Change(removes["id"].sort(), adds["id"].sort())
 
 
 def slices(ids: pl.Series, size: int) -> Iterator[pl.Series]:

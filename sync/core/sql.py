@@ -12,7 +12,17 @@ from sync.core.columns import Column, Kind
 from sync.core.quoting import identifier, literal
 from sync.core.zones import in_utc
 
-__all__ = ["has_outer_space", "identifier", "is_blank", "is_relation", "json_string", "literal", "text_form"]
+__all__ = [
+    "has_outer_space",
+    "identifier",
+    "is_blank",
+    "is_relation",
+    "json_string",
+    "literal",
+    "reversed_text",
+    "starts_visibly",
+    "text_form",
+]
 
 # Outer white space: what ASCII and Unicode call a space, and the control characters that look like one.
 _OUTER_SPACE = r"^[\s\x0b\x85\p{Z}]|[\s\x0b\x85\p{Z}]$"
@@ -70,6 +80,16 @@ def text_form(column: Column) -> str:
 def json_string(expression: str) -> str:
     """An expression for a text value as a JSON string, with its quotes; null stays null."""
     return f"cast(to_json({expression}) as varchar)"
+
+
+def reversed_text(expression: str) -> str:
+    """A text value from its last character to its first."""
+    return f"reverse({expression})"
+
+
+def starts_visibly(expression: str) -> str:
+    """Whether a text value starts with a letter, digit or sign of ASCII: most do, and this is tested far faster."""
+    return f"{expression} >= '!' and {expression} < chr(127)"
 
 
 def is_blank(expression: str) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import polars as pl
 
 from sync.core.clock import Clock
 from sync.core.plan import SegmentFacts
-from sync.core.segments import members
 from sync.run.consoles import Consoles, LookedUp
+from sync.run.gather_segments import Start
 from sync.run.members import read_members
 
+# Gathers a segment once more, from another start; ``sync.run.gather_segments.Again`` is one.
+GatherAgain = Callable[[SegmentFacts, Start], SegmentFacts]
 
-def adopt(facts: SegmentFacts, looked_up: LookedUp, consoles: Consoles, clock: Clock) -> SegmentFacts:
+
+def adopt(
+    facts: SegmentFacts, looked_up: LookedUp, consoles: Consoles, clock: Clock, gather_again: GatherAgain
+) -> SegmentFacts:
     """The facts of a segment that the ledgers do not know, with the members that Statsig has as members.
 
     A mirror is exact from its first run on only when it knows who is in the list. Raises ``DeliveryError`` where the
@@ -21,7 +27,7 @@ def adopt(facts: SegmentFacts, looked_up: LookedUp, consoles: Consoles, clock: C
     """
     if looked_up.is_missing:
         return replace(facts, adopted=pl.Series("id", [], pl.String), is_missing=True)
-    found = read_members(facts.sync, consoles, clock)
-    baseline = members(found)
-    others = facts.membership.join(baseline, on="id", how="anti")
-    return replace(facts, adopted=found, membership=pl.concat([baseline, others.select(baseline.columns)]))
+    listed = read_members(facts.sync, consoles, clock)
+    # Where nobody is in the list, the ledgers know as much of it.
+    found = gather_again(facts, Start(listed=listed)) if len(listed) else facts
+    return replace(found, adopted=listed)

@@ -344,7 +344,7 @@ def _reset(plan: SegmentPlan, journal: Journal, console: ConsoleClient) -> Endin
     local = journal.lease.local
     for batch in batches:
         local.begun(batch.batch_id)
-    outcome = console.reset_ids(plan.facts.config.segment_id, plan.facts.audience.to_list())
+    outcome = console.reset_ids(plan.facts.config.segment_id, plan.ids_of_reset.to_list())
     for batch in batches:
         local.answered(batch.batch_id, outcome)
     journal.tally.requests += outcome.attempts

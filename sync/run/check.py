@@ -12,7 +12,7 @@ from sync.edges.settings import endpoint
 from sync.errors import ConfigError, Fault
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.environments import check_environments
-from sync.run.gather import known_members
+from sync.run.gather_segments import known_members
 from sync.run.gone import gone_warnings
 from sync.run.lineages import lineages
 from sync.run.lists import find_left_behind

@@ -7,15 +7,12 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import polars as pl
-
 from sync import __version__
-from sync.core import ledger, reasons, segments
+from sync.core import ledger
 from sync.core.columns import Column, find
-from sync.core.events import RejectedRow
 from sync.core.lineage import Lineage
 from sync.core.mapping import mapping_faults
-from sync.core.plan import Refusal, SegmentFacts
+from sync.core.plan import Refusal
 from sync.edges.settings import Endpoint, endpoint
 from sync.edges.warehouse import Session
 from sync.errors import ConfigError, Fault, UnreadableError
@@ -170,56 +167,15 @@ def stored(source: Source, session: Session) -> Source:
     """
     if session.kind(source.relation) == "table":
         return source
-    columns = (_id_column(source),) if isinstance(source.sync.config, SegmentConfig) else ()
+    columns = (id_column(source),) if isinstance(source.sync.config, SegmentConfig) else ()
     # The copy of events is large: the next takes its place.
     name = _copy_name(source) if columns else "statsig_sync_model"
     return replace(source, relation=session.copy_view(name, source.relation, columns))
 
 
 def _copy_name(source: Source) -> str:
-    what = f"{source.relation} {_id_column(source).name}"
+    what = f"{source.relation} {id_column(source).name}"
     return f"statsig_sync_ids_{hashlib.md5(what.encode(), usedforsecurity=False).hexdigest()}"
-
-
-def gather_segment(world: World, source: Source, session: Session, retry_rejected: bool = False) -> SegmentFacts:
-    """The audience of a segment sync, and what the ledgers know of the segment.
-
-    Raises ``UnreadableError`` where the model cannot be read.
-    """
-    config = source.sync.config
-    assert isinstance(config, SegmentConfig)  # noqa: S101 - narrows the type
-    with session.one_model(source.relation):
-        ids = session.frame(_audience_query(stored(source, session)))
-    usable = ids.filter(pl.col("reason").is_null())["id"]
-    rejected = _rejected_ids(ids.filter(pl.col("reason").is_not_null()))
-    project = source.endpoint.project
-    lineage = source.lineage
-    membership, carried = _membership(world, lineage, config.segment_id, session)
-    logged = _logged_hashes(world, lineage, session)
-    return SegmentFacts(
-        source.sync,
-        config,
-        project,
-        int(ids["row_count"].sum()),
-        usable,
-        tuple(row for row in rejected if (row.row_hash, row.reason) not in logged),
-        membership,
-        last_sequence(world, project, source.sync, session),
-        _is_known(world, lineage, source.sync, session),
-        pl.Series("id", [], pl.String) if retry_rejected else _refused(world, lineage, source.sync, session),
-        lineage=lineage,
-        is_first_run=is_first_run(world, lineage, session),
-        carried=carried.filter(pl.col("status") != segments.OUT).height,
-    )
-
-
-def _membership(world: World, lineage: Lineage, segment_id: str, session: Session) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The ids that the ledgers know, and of them those that they know only under an earlier name of the project."""
-    own, *others = (membership_of(world, project, segment_id, session) for project in lineage.projects)
-    carried = own.clear()
-    for known in others:
-        carried = pl.concat([carried, known.join(own, on="id", how="anti").join(carried, on="id", how="anti")])
-    return pl.concat([own, carried]), carried
 
 
 def is_first_run(world: World, lineage: Lineage, session: Session) -> bool:
@@ -235,30 +191,6 @@ def is_first_run(world: World, lineage: Lineage, session: Session) -> bool:
     )
 
 
-def membership_of(world: World, project: str, segment_id: str, session: Session) -> pl.DataFrame:
-    """What the ledgers know of a segment's ids, as ``sync.core.segments.MEMBERSHIP``."""
-    return session.frame(
-        f"select id, status, doubt from {world.ledgers[ledger.MEMBERSHIP]}"
-        " where project = $project and segment_id = $segment_id",
-        {"project": project, "segment_id": segment_id},
-    )
-
-
-def _rejected_ids(ids: pl.DataFrame) -> Iterator[RejectedRow]:
-    """One line per different id; null ids have no identity, so their number stands for them."""
-    for identity, row_count, reason in ids.select("id", "row_count", "reason").iter_rows():
-        what = f"{row_count} rows" if identity is None else identity
-        row_hash = hashlib.md5(what.encode(), usedforsecurity=False).hexdigest()
-        yield RejectedRow(identity, row_hash, reason, None, reasons.NOT_SENT, row_count)
-
-
-def _logged_hashes(world: World, lineage: Lineage, session: Session) -> set[tuple[str, str]]:
-    rows = session.rows(
-        f"select distinct row_hash, reason from {world.ledgers[ledger.REJECT_LOG]} where {lineage.condition}"
-    )
-    return {(row[0], row[1]) for row in rows}
-
-
 def last_sequence(world: World, project: str, sync: Sync, session: Session) -> int:
     """The number of the last batch that the ledgers have for the sync's destination; 0 where none."""
     found = session.value(
@@ -267,52 +199,6 @@ def last_sequence(world: World, project: str, sync: Sync, session: Session) -> i
         {"project": project, "destination": sync.destination},
     )
     return int(found or 0)
-
-
-def _refused(world: World, lineage: Lineage, sync: Sync, session: Session) -> pl.Series:
-    """The ids that Statsig refused by themselves, and has not taken since.
-
-    The numbers of batches say what came later only within a project: across its names, time does.
-    """
-    return session.frame(
-        f"select rejects.key as id from (select * from {world.ledgers[ledger.REJECT_LOG]} where {lineage.condition}"
-        f" and reason = $reason) as rejects join {world.ledgers[ledger.BATCHES]} as batches"
-        " on rejects.batch_id = batches.batch_id"
-        " left join (select key, project, max(sequence) as sequence, max(settled_at) as settled_at"
-        f" from {world.ledgers[ledger.DELIVERIES]}"
-        f" where {lineage.project_condition} and destination = $destination and state = 'accepted'"
-        " group by key, project) as taken on rejects.key = taken.key"
-        " and case when taken.project = batches.project then taken.sequence > batches.sequence"
-        " else taken.settled_at > batches.settled_at end"
-        " where batches.destination = $destination"
-        " group by rejects.key, batches.batch_id having count(taken.key) = 0",
-        {"destination": sync.destination, "reason": reasons.REFUSED_BY_STATSIG},
-    )["id"].unique(maintain_order=True)
-
-
-def known_members(world: World, lineage: Lineage, sync: Sync, session: Session) -> int | None:
-    """``SegmentFacts.known_members``, without reading the audience."""
-    if not _is_known(world, lineage, sync, session):
-        return None
-    membership, _ = _membership(world, lineage, sync.destination, session)
-    return membership.filter(pl.col("status") == segments.IN).height
-
-
-def _is_known(world: World, lineage: Lineage, sync: Sync, session: Session) -> bool:
-    """Whether any request to the segment is known to have succeeded, or its members were adopted.
-
-    What was before the ledgers were told to forget the segment counts no more.
-    """
-    batches = world.ledgers[ledger.BATCH_LOG]
-    return bool(
-        session.value(
-            f"select exists (select 1 from {batches} as done where {lineage.project_condition}"
-            " and destination = $destination and state = 'accepted' and operation <> 'log' and sequence >"
-            f" (select coalesce(max(sequence), -1) from {batches} as forgotten where forgotten.project = done.project"
-            " and destination = $destination and state = 'accepted' and operation = 'forget'))",
-            {"destination": sync.destination},
-        )
-    )
 
 
 def earlier_requests(world: World, sources: Sequence[Source], session: Session) -> dict[str, list[float]]:
@@ -335,26 +221,8 @@ def recent_requests(world: World, project: str, seconds: int, session: Session) 
     return [max(0.0, (now - row[0]).total_seconds()) for row in rows for _ in range(int(row[1]))]
 
 
-def shared_ids(first: Source, second: Source, session: Session) -> int:
-    """How many usable ids the audiences of two segment syncs share.
-
-    Raises ``UnreadableError`` where the model of the second cannot be read.
-    """
-    with session.one_model(second.relation):
-        queries = [_audience_query(stored(one, session)) for one in (first, second)]
-        return int(
-            session.value(
-                f"select count(*) from ({queries[0]}) as one join ({queries[1]}) as other using (id)"
-                " where one.reason is null and other.reason is null"
-            )
-        )
-
-
-def _audience_query(source: Source) -> str:
-    return segments.audience_query(_id_column(source), source.relation)
-
-
-def _id_column(source: Source) -> Column:
+def id_column(source: Source) -> Column:
+    """The column that holds the ids of a segment sync."""
     config = source.sync.config
     column = find(source.columns, config.id_column) if isinstance(config, SegmentConfig) else None
     if column is None:

@@ -8,19 +8,22 @@ from dataclasses import dataclass, field, replace
 from sync.core.plan import SegmentFacts, plan_segment
 from sync.edges.settings import key_faults
 from sync.errors import ConfigError, DeliveryError, Fault
-from sync.run.adopt import adopt
+from sync.run.adopt import GatherAgain, adopt
 from sync.run.consoles import Consoles, look_up_segment
 from sync.run.decide import Gathered
+from sync.run.gather_segments import Start
 from sync.run.world import World
 
 
-def look_up_segments(world: World, gathered: Gathered, consoles: Consoles) -> Gathered:
+def look_up_segments(world: World, gathered: Gathered, consoles: Consoles, gather_again: GatherAgain) -> Gathered:
     """With what Statsig says of each segment: that it is to be made, or who is in it where the ledgers do not know.
+
+    What Statsig says may be another start than what the ledgers say: then the segment is gathered once more.
 
     Raises ``ConfigError`` with the faults of all of these segments, ``DeliveryError`` where one that changes, or that
     the ledgers do not know, cannot be looked up or read.
     """
-    found = _LookUps(world, consoles)
+    found = _LookUps(world, consoles, gather_again)
     segments = tuple(found.of(facts) for facts in gathered.segments)
     if found.faults:
         raise ConfigError(list(found.faults))
@@ -36,6 +39,7 @@ class _LookUps:
 
     world: World
     consoles: Consoles
+    gather_again: GatherAgain
     warnings: list[str] = field(default_factory=list)
     faults: dict[Fault, None] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
@@ -84,8 +88,10 @@ class _LookUps:
         self.warnings += looked_up.warnings(facts.sync, facts.config, facts.known_members)
         self.warnings += looked_up.emptied_warnings(facts.sync, facts.config, facts.known_members)
         if not facts.is_known:
-            return adopt(facts, looked_up, self.consoles, self.world.clock)
-        return replace(facts, is_missing=looked_up.is_missing)
+            return adopt(facts, looked_up, self.consoles, self.world.clock, self.gather_again)
+        if looked_up.is_missing:
+            return replace(self.gather_again(facts, Start(is_gone=True)), is_missing=True)
+        return facts
 
 
 def _is_idle(facts: SegmentFacts) -> bool:

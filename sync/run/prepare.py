@@ -22,13 +22,12 @@ from sync.run.environments import check_environments
 from sync.run.gather import (
     Source,
     earlier_requests,
-    gather_segment,
     look_at_models,
-    shared_ids,
     source,
     unreadable_model,
 )
 from sync.run.gather_events import gather_events
+from sync.run.gather_segments import Again, gather_segment, shared_ids
 from sync.run.gone import gone_warnings
 from sync.run.lineages import inherited, lineages
 from sync.run.lists import find_left_behind, members_by_list, members_by_project
@@ -202,16 +201,16 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
     Raises ``ConfigError`` for faults between the configuration and the models, or the segments, and
     ``RefusedError`` where dbt has run since the gate.
     """
-    gathered = _gather(world, request, selection, spool, consoles)
-    if request.gate == "strict" and world.has_changed(selection.syncs):
-        refuse_all(
-            selection.syncs, "dbt has run while the rows were read, so they may not be those that it proved. Run again."
-        )
+    gathered, gather_again = _gather(world, request, selection, spool, consoles)
+    _refuse_if_changed(world, request, selection)
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
     events = named(selection.all_syncs, request.allow_events, "--allow-events")
     gathered = replace(gathered, events=tuple(with_arrived(one, world, spool, consoles) for one in gathered.events))
-    plan = decide(look_up_segments(world, gathered, consoles), removals, new_keys, events)
+    looked_up = look_up_segments(world, gathered, consoles, gather_again)
+    if gather_again.is_used:
+        _refuse_if_changed(world, request, selection)
+    plan = decide(looked_up, removals, new_keys, events)
     environments = check_environments([one.sync for one in plan.syncs if one.keys], consoles)
     if environments.faults:
         raise ConfigError(environments.faults)
@@ -227,6 +226,13 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
     )
 
 
+def _refuse_if_changed(world: World, request: Request, selection: Selection) -> None:
+    if request.gate == "strict" and world.has_changed(selection.syncs):
+        refuse_all(
+            selection.syncs, "dbt has run while the rows were read, so they may not be those that it proved. Run again."
+        )
+
+
 def _built(world: World, sync: Sync) -> BuiltWhen:
     """When the model of a sync was built, as seen now."""
     found = built(sync.model, world.graph, world.proof)
@@ -234,7 +240,10 @@ def _built(world: World, sync: Sync) -> BuiltWhen:
     return BuiltWhen(found.at, age, found.tests, found.is_proved)
 
 
-def _gather(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Gathered:
+def _gather(
+    world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles
+) -> tuple[Gathered, Again]:
+    """What was read, and what reads a segment once more."""
     with world.warehouse.reading() as session:
         sources, unreadable = _sources(world, selection, session)
         own = [sources[sync.name] for sync in selection.syncs if sync.name in sources]
@@ -252,7 +261,7 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
             except UnreadableError as error:
                 unreadable.append(unreadable_model(one.sync, error))
         readable = {facts.sync.name: sources[facts.sync.name] for facts in segments}
-        return Gathered(
+        gathered = Gathered(
             tuple(segments),
             tuple(events),
             members_by_project(members),
@@ -265,6 +274,7 @@ def _gather(world: World, request: Request, selection: Selection, spool: Spool, 
             warnings=gone_warnings(world, session),
             left=find_left_behind(world, selection.all_syncs, session),
         )
+    return gathered, Again(world, readable, request.retry_rejected)
 
 
 def _sources(world: World, selection: Selection, session: Session) -> tuple[dict[str, Source], list[Refusal]]:

@@ -12,9 +12,10 @@ import polars as pl
 from sync.core import ledger, preflight
 from sync.core.delivery import Outcome, State
 from sync.core.ledger import Batch
+from sync.core.lineage import Identity, Lineage
 from sync.core.orphans import KnownList, Writer, namesake
 from sync.core.plan import Plan, SegmentFacts, SegmentPlan
-from sync.core.segments import OUT, Change
+from sync.core.segments import CHANGED, IN, OUT, Change, Counts, with_status
 from sync.edges.settings import endpoint, key_faults
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
@@ -22,7 +23,8 @@ from sync.errors import ConfigError, DeliveryError, Fault, RefusedError, Stopped
 from sync.run.apply import Applier, SyncResult
 from sync.run.commands import Manner
 from sync.run.consoles import Consoles
-from sync.run.gather import check_ledgers, last_sequence, membership_of, recent_requests
+from sync.run.gather import check_ledgers, last_sequence, recent_requests
+from sync.run.gather_segments import membership_of
 from sync.run.lease import Lease
 from sync.run.lists import is_within_reach, known_lists, members_by_list, sync_of, written_lists
 from sync.run.world import World, find_syncs
@@ -176,15 +178,17 @@ class _Ending:
     def _empty(self, consoles: Consoles, stack: ExitStack) -> SyncResult:
         project, segment_id = self.lease.identity(self.sync).project, self.sync.destination
         with self.world.warehouse.reading() as session:
-            membership = membership_of(self.world, project, segment_id, session)
+            membership = membership_of(self.world, Lineage(Identity(project, self.sync.name)), segment_id, session)
             last = last_sequence(self.world, project, self.sync, session)
-        config, nobody = self.sync.config, pl.Series("id", [], pl.String)
+        config = self.sync.config
         assert isinstance(config, SegmentConfig)  # noqa: S101 - narrows the type
-        removes = membership.filter(pl.col("status") != OUT)["id"].sort()
-        facts = SegmentFacts(self.sync, config, project, None, nobody, (), membership, last, True)
+        leaving = membership.filter(pl.col("status") != OUT).select(CHANGED.names()).cast(CHANGED).sort("id")
+        sure = with_status(leaving, (IN,))
+        change = Change(leaving=leaving)
+        facts = SegmentFacts(self.sync, config, project, Counts(None, 0, sure, leaving.height - sure), change, last)
         spool = stack.enter_context(closing(Spool()))
         applier = Applier(self.world, self.lease, spool, consoles, self.manner.patience, remark="retire --empty")
-        plan = Plan((SegmentPlan(facts, Change(removes, nobody)),))
+        plan = Plan((SegmentPlan(facts, change),))
         results = applier.apply(plan, self.manner.should_stop, self.manner.observer)
         if not results:
             raise StoppedError("stopped by a signal; nothing was sent.")

@@ -10,7 +10,7 @@ import polars as pl
 
 from sync.core import guards, ledger, preflight
 from sync.core.clock import Clock
-from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, expected, repair
+from sync.core.drift import EXTRA, MISSING, Drift, count_fits, drift, expected, expected_membership, repair
 from sync.core.orphans import KnownList, LeftBehind
 from sync.core.plan import Plan, Refusal, SegmentFacts, SegmentPlan, plan_segment, stuck_warning
 from sync.edges.settings import console_key_faults, distinct, key_faults
@@ -23,12 +23,12 @@ from sync.run.consoles import Consoles, LookedUp, look_up_segment, segment_fault
 from sync.run.gather import (
     check_ledgers,
     earlier_requests,
-    gather_segment,
     look_at_models,
     source,
     unreadable_error,
     unreadable_model,
 )
+from sync.run.gather_segments import gather_segment, membership_of
 from sync.run.lease import Lease, own_message
 from sync.run.lineages import lineages
 from sync.run.lists import find_left_behind
@@ -123,12 +123,14 @@ class _Compared:
 class _Comparison:
     """Compares segment after segment; what is wrong with one does not keep the others from it.
 
+    ``memberships`` holds what the ledgers know of each segment, by the sync's name, where ids are compared.
     ``problems`` holds the syncs whose segment could not be compared, each with why.
     """
 
     consoles: Consoles
     clock: Clock
     counts_only: bool
+    memberships: dict[str, pl.DataFrame] = field(default_factory=dict)
     compared: list[_Compared] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -169,7 +171,7 @@ class _Comparison:
             self.notes.append(f"{facts.sync.name}: segment '{segment_id}' is not in Statsig yet; run creates it.")
             return
         if looked_up.is_missing and facts.is_known:
-            raise ConfigError([segment_fault(facts.sync, preflight.vanished(facts.config, facts.members))])
+            raise ConfigError([segment_fault(facts.sync, preflight.vanished(facts.config, facts.counts.members))])
         if looked_up.fault:
             raise ConfigError([looked_up.fault])
         self.warnings += looked_up.warnings(facts.sync, facts.config, facts.known_members)
@@ -179,9 +181,11 @@ class _Comparison:
             raise ConfigError([segment_fault(facts.sync, preflight.unknown(facts.config, count))])
         if warning := stuck_warning(plan_segment(facts)):
             self.warnings.append(warning)
-        facts = expected(facts)
-        found = None if listed is None else drift(facts.config.mode, facts.membership, listed)
-        self.compared.append(_Compared(facts, listed, count, found))
+        found = None
+        if listed is not None:
+            membership = expected_membership(facts, self.memberships.pop(facts.sync.name))
+            found = drift(facts.config.mode, membership, listed)
+        self.compared.append(_Compared(expected(facts), listed, count, found))
 
     def _listed(self, facts: SegmentFacts) -> pl.Series:
         """The ids of the list, which two syncs may share."""
@@ -282,6 +286,9 @@ def _gather(world: World, syncs: Sequence[Sync], found: _Comparison) -> list[Seg
         for one in sources:
             try:
                 facts.append(gather_segment(world, one, session))
+                if not found.counts_only:
+                    known = membership_of(world, one.lineage, one.sync.destination, session)
+                    found.memberships[one.sync.name] = known
             except UnreadableError as error:
                 unreadable[one.sync.name] = unreadable_model(one.sync, error)
     for sync in syncs:
@@ -333,12 +340,12 @@ def _verified(one: _Compared, repaired: SyncResult | None) -> Verified:
         one.facts.sync.name,
         one.facts.config.segment_id,
         mode,
-        one.facts.members,
+        one.facts.counts.members,
         one.count,
         len(found.missing) if found is not None else None,
         len(found.extra) if found is not None else None,
         found.others if found is not None else None,
         (*found.missing.head(3), *found.extra.head(3)) if found is not None else (),
-        bool(found.count) if found is not None else not count_fits(mode, one.facts.membership, one.count),
+        bool(found.count) if found is not None else not count_fits(mode, one.facts.counts, one.count),
         repaired,
     )

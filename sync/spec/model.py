@@ -111,6 +111,7 @@ class SegmentConfig(_ProjectConfig):
     create_if_missing: bool = False
     on_first_run: Literal["adopt", "refuse", "reset"] = "adopt"
     guard: Guard = Guard()
+    diff: Literal["auto", "polars", "warehouse"] = "auto"
     renamed_from: Formers = ()
     columns: dict[str, str] = Field(default_factory=dict)
     custom_ids: dict[str, str] = Field(default_factory=dict)

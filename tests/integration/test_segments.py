@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from sync.core import segments
-from sync.core.plan import SegmentFacts, SegmentPlan, plan_segment, project_size_refusals
+from sync.core.plan import SegmentPlan, plan_segment, project_size_refusals
 from sync.spec.model import SegmentConfig, Sync
 from tests.integration.harness import Project
 from tests.integration.in_process import command_here, run_here, run_still
 from tests.integration.stand_in import ADD_IDS, REMOVE_IDS, StandIn
+from tests.segment_facts import segment_facts
 
 
 def segment_sync(project: Project, name: str, model: str, mode: str = "mirror", **more: Any) -> None:
@@ -320,9 +321,8 @@ def test_lists_above_1_000_and_above_10_000_ids_get_their_warnings(project: Proj
 def plan_of(name: str, project: str, audience: list[str], members: list[str]) -> SegmentPlan:
     config = SegmentConfig(object="segment", segment_id=name, mode="mirror")
     membership = segments.members(pl.Series("id", members, pl.String))
-    ids = pl.Series("id", audience, pl.String)
     sync = Sync(name, "file.yml", f"model.shop.{name}", config)
-    return plan_segment(SegmentFacts(sync, config, project, len(audience), ids, (), membership, 0, True))
+    return plan_segment(segment_facts(config, audience, membership, sync=sync, project=project))
 
 
 def test_a_project_whose_lists_would_pass_10_000_000_ids_is_refused() -> None:

@@ -4,38 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
-
 from sync.core.plan import SegmentFacts, is_idle, plan_segment
-from sync.core.segments import MEMBERSHIP
 from sync.run.decide import Gathered, decide
 from sync.spec.model import SegmentConfig, Sync
 from sync.spec.statsig import MAX_IDS_PER_PROJECT
-
-
-def series(*ids: str) -> pl.Series:
-    return pl.Series("id", ids, pl.String)
+from tests.segment_facts import segment_facts, series
 
 
 def facts(name: str, *audience: str, mode: str = "mirror", is_missing: bool = False, **config: Any) -> SegmentFacts:
     """What was read for a sync of these ids into a segment that the ledgers know to be empty, or that is missing."""
     parsed = SegmentConfig.model_validate({"object": "segment", "segment_id": "people", "mode": mode, **config})
-    membership = pl.DataFrame(schema=MEMBERSHIP)
     sync = Sync(name, "models/_exposures.yml", f"model.shop.{name}", parsed)
-    adopted = series() if is_missing else None
-    return SegmentFacts(
-        sync,
-        parsed,
-        "statsig",
-        len(audience),
-        series(*audience),
-        (),
-        membership,
-        0,
-        is_known=not is_missing,
-        adopted=adopted,
-        is_missing=is_missing,
-    )
+    adopted = series([]) if is_missing else None
+    return segment_facts(parsed, audience, sync=sync, is_known=not is_missing, adopted=adopted, is_missing=is_missing)
 
 
 def test_syncs_that_only_remove_go_first_and_all_others_in_the_order_of_their_names() -> None:

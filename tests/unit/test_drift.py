@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sync.core.drift import count_fits, drift, repair
 from sync.core.plan import SegmentFacts, SegmentPlan
 from sync.core.segments import MEMBERSHIP
-from sync.spec.model import SegmentConfig, Sync
+from sync.spec.model import SegmentConfig
+from tests.segment_facts import segment_facts, series
 
 ids = st.sampled_from("abcdefgh")
 memberships = st.dictionaries(ids, st.sampled_from(["in", "out", "uncertain"]))
@@ -24,14 +25,9 @@ def frame(membership: dict[str, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=MEMBERSHIP)
 
 
-def series(found: set[str]) -> pl.Series:
-    return pl.Series("id", sorted(found), pl.String)
-
-
 def facts(membership: dict[str, str], mode: str) -> SegmentFacts:
     config = SegmentConfig.model_validate({"object": "segment", "segment_id": "people", "mode": mode})
-    sync = Sync("people", "", "model.shop.people", config)
-    return SegmentFacts(sync, config, "statsig", 0, series(set()), (), frame(membership), 0, True)
+    return segment_facts(config, (), frame(membership))
 
 
 def with_status(membership: dict[str, str], *statuses: str) -> set[str]:
@@ -41,7 +37,7 @@ def with_status(membership: dict[str, str], *statuses: str) -> set[str]:
 def repaired(membership: dict[str, str], listed: set[str], mode: str) -> tuple[SegmentPlan, dict[str, str], set[str]]:
     """The repair of what a sync of this mode finds, and the ledgers and the list after it."""
     given_facts = facts(membership, mode)
-    found = drift(mode, given_facts.membership, series(listed))
+    found = drift(mode, frame(membership), series(listed))
     plan = repair(given_facts, found, series(listed))
     removes, adds = set(plan.change.removes), set(plan.change.adds)
     known = {**membership, **dict.fromkeys(removes, "out"), **dict.fromkeys(adds, "in")}
@@ -94,7 +90,7 @@ def test_ids_that_the_ledgers_do_not_know_are_never_drift_where_others_fill_the_
 @given(memberships, lists, modes)
 def test_a_list_without_drift_has_a_count_that_fits(membership: dict[str, str], listed: set[str], mode: str) -> None:
     if not drift(mode, frame(membership), series(listed)).count:
-        assert count_fits(mode, frame(membership), len(listed))
+        assert count_fits(mode, facts(membership, mode).counts, len(listed))
 
 
 @given(memberships, lists, modes)

@@ -9,18 +9,17 @@ import polars as pl
 import pytest
 
 from sync.core import guards, segments
-from sync.core.plan import SegmentFacts, SegmentPlan, plan_segment, project_size_refusals, size_warnings
-from sync.spec.model import SegmentConfig, Sync
+from sync.core.plan import SegmentPlan, plan_segment, project_size_refusals, size_warnings
+from sync.spec.model import SegmentConfig
+from tests.segment_facts import segment_facts, series
 
 
-def plan(audience: range, members: range, **config: Any) -> SegmentPlan:
+def plan(audience: range, members: range, is_missing: bool = False, **config: Any) -> SegmentPlan:
     """The plan of a segment sync; ids are numbers."""
     meta = {"object": "segment", "segment_id": "people", "mode": "mirror", **config}
     parsed = SegmentConfig.model_validate(meta)
-    known = segments.members(pl.Series("id", [str(one) for one in members], pl.String))
-    ids = pl.Series("id", [str(one) for one in audience], pl.String)
-    sync = Sync("people", "models/_exposures.yml", "model.shop.people", parsed)
-    return plan_segment(SegmentFacts(sync, parsed, "statsig", len(ids), ids, (), known, 0, True))
+    known = segments.members(series(map(str, members)))
+    return plan_segment(segment_facts(parsed, map(str, audience), known, is_missing=is_missing))
 
 
 def test_an_empty_audience_never_empties_a_segment() -> None:
@@ -54,8 +53,7 @@ def test_a_mirror_is_refused_above_both_of_its_bounds(audience: range, members: 
 
 def gone(audience: range, members: range, **config: Any) -> SegmentPlan:
     """The plan of a segment sync whose segment has gone from Statsig, and is to be made again."""
-    before = plan(audience, members, **config)
-    return plan_segment(replace(before.facts, is_missing=True))
+    return plan(audience, members, is_missing=True, **config)
 
 
 def numbers(ids: pl.Series) -> list[int]:
@@ -73,10 +71,11 @@ def test_a_segment_that_is_gone_is_filled_from_nothing(mode: str, adds: list[int
 
 
 def test_additions_in_doubt_go_into_a_segment_that_is_made_again_where_nothing_is_taken_out() -> None:
-    before = gone(range(1), range(0), mode="add").facts
+    config = gone(range(1), range(0), mode="add").facts.config
     doubts = [("out", "out", None), ("added", "uncertain", "add"), ("taken", "uncertain", "remove")]
     membership = pl.DataFrame(doubts, schema=segments.MEMBERSHIP, orient="row")
-    assert plan_segment(replace(before, membership=membership)).change.adds.to_list() == ["0", "added"]
+    made = plan_segment(segment_facts(config, ["0"], membership, is_missing=True))
+    assert made.change.adds.to_list() == ["0", "added"]
 
 
 @pytest.mark.parametrize(
@@ -131,11 +130,26 @@ def test_a_plan_says_that_its_guard_is_overridden_where_it_would_have_refused() 
 
 def test_ids_that_statsig_refused_are_neither_added_nor_removed() -> None:
     before = plan(range(5), range(3, 8))
-    facts = SegmentFacts(**{**vars(before.facts), "refused": pl.Series("id", ["0", "7"])})
-    after = plan_segment(facts)
+    after = plan_segment(replace(before.facts, refused=series(["0", "7"])))
     assert after.change.adds.to_list() == ["1", "2"]
     assert after.change.removes.to_list() == ["5", "6"]
     assert after.stuck == 1
+
+
+def test_a_list_that_is_replaced_at_once_is_what_was_found_with_the_change_and_without_what_is_held_back() -> None:
+    meta = {"object": "segment", "segment_id": "people", "mode": "mirror", "on_first_run": "reset"}
+    listed = series(["ann", "bob", "cid"])
+    facts = segment_facts(
+        SegmentConfig.model_validate(meta),
+        ["bob", "dan", "eve"],
+        segments.members(listed),
+        is_known=False,
+        adopted=listed,
+        refused=series(["cid", "eve"]),
+    )
+    plan = plan_segment(facts)
+    assert plan.is_reset
+    assert plan.ids_of_reset.to_list() == ["bob", "cid", "dan"]
 
 
 @pytest.mark.parametrize(("count", "said"), [(1_000, None), (1_001, "1,000"), (10_001, "10,000")])

@@ -75,6 +75,7 @@ VALID = [
     (SEGMENT, "exclude", ["email"], ("email",)),
     (SEGMENT, "api_key_env", "SECOND_PROJECT_KEY", "SECOND_PROJECT_KEY"),
     *((SEGMENT, "on_first_run", choice, choice) for choice in ("adopt", "refuse", "reset")),
+    *((SEGMENT, "diff", choice, choice) for choice in ("auto", "polars", "warehouse")),
     (SEGMENT, "guard", {"max_removals": "5"}, Guard(max_removals=5)),
     (SEGMENT, "guard", {"max_removals_percent": 7.5}, Guard(max_removals_percent=7.5)),
     (SEGMENT, "guard", {"allow_empty": True}, Guard(allow_empty=True)),
@@ -156,6 +157,8 @@ WRONG = [
     (SEGMENT, {"exclude": [None]}, "exclude.0", ["is empty", "the name of a column"]),
     (SEGMENT, {"segmentid": "x"}, "segmentid", ["Did you mean 'segment_id'?"]),
     (SEGMENT, {"on_first_run": "adpot"}, "on_first_run", ["Did you mean 'adopt'?"]),
+    (SEGMENT, {"diff": "warehous"}, "diff", ["auto, polars or warehouse", "Did you mean 'warehouse'?"]),
+    (EVENTS, {"diff": "polars"}, "diff", ["is not a key of statsig-sync."]),
     (SEGMENT, {"on_first_run": "reset", "mode": "add"}, "on_first_run", ["mode: mirror"]),
     (SEGMENT, {"guard": {"max_removal": 5}}, "guard.max_removal", ["Did you mean 'max_removals'?", "allow_empty"]),
     *((SEGMENT, {"guard": {"max_removals": value}}, "guard.max_removals", [said, "a whole number, 0 or more"])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.core.segments import IN, MEMBERSHIP, OUT, UNCERTAIN, Change, diff, slices
+from sync.core.segments import IN, MEMBERSHIP, OUT, UNCERTAIN, Change, slices
+from tests.segment_facts import change_of, series
 from tests.unit.values import NASTY
 
 MODES = ("mirror", "add", "remove")
@@ -23,7 +24,7 @@ memberships = st.dictionaries(ids, st.sampled_from([IN, OUT, ADD_IN_DOUBT, REMOV
 def change(mode: str, audience: list[str], membership: Mapping[str, str]) -> Change:
     rows = [(identity, *[*status.split(), None][:2]) for identity, status in membership.items()]
     known = pl.DataFrame(rows, schema=MEMBERSHIP, orient="row")
-    return diff(mode, pl.Series("id", audience, dtype=pl.String), known)
+    return change_of(mode, series(audience), known)
 
 
 def applied(membership: Mapping[str, str], found: Change) -> dict[str, str]:

@@ -169,3 +169,13 @@ def test_a_motherduck_database_that_cannot_be_opened_is_called_that(path: str, t
     assert f"{path.partition('?')[0]}, a MotherDuck database: " in str(found.value)
     assert "motherduck" in str(found.value)
     assert "t0ken" not in str(found.value)
+
+
+def test_a_frame_is_kept_as_a_table_of_a_session_that_only_reads(file: Path) -> None:
+    with opened(file).reading() as session:
+        kept = session.keep_frame("listed", pl.DataFrame({"id": ["ann", None]}))
+        assert list(session.rows(f"select id from {kept} order by id")) == [("ann",), (None,)]
+        kept = session.keep_frame("listed", pl.DataFrame({"id": ["bob"]}))
+        assert list(session.rows(f"select id from {kept}")) == [("bob",)]
+    with opened(file).reading() as session:
+        assert session.kind(kept) is None

@@ -191,6 +191,13 @@ class Session:
         self._found_catalog = None
         return f"temp.main.{name}"
 
+    def keep_frame(self, name: str, rows: pl.DataFrame) -> str:
+        """Keeps a data frame as such a table."""
+        self._connection.register("_kept", _ArrowStream(rows))
+        kept = self.keep(name, "select * from _kept", {})
+        self._connection.unregister("_kept")
+        return kept
+
     def in_little_memory(self, read: Callable[[], _Found]) -> _Found:
         """What ``read`` returns, with as little memory for DuckDB as it can do with.
 
