@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.experiment import Played, declare_syncs, play
+from sync.core.ledger import SNAPSHOT
+from tests.chaos.experiment import FOLD, Played, declare_syncs, play
 from tests.chaos.figures import Figures
 from tests.chaos.scenario import scenario
-from tests.integration.harness import Project, build_ledgers
+from tests.integration.harness import Project, build_ledgers, compiled
 
 _FIGURES = pytest.StashKey[Figures]()
 
@@ -57,6 +58,7 @@ def chaos_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("chaos") / "project"
     build_ledgers(folder)
     declare_syncs(Project(folder, ""))
+    (folder / FOLD).write_text(compiled(folder, "--select", SNAPSHOT)[SNAPSHOT])
     return folder
 
 

@@ -15,6 +15,7 @@ import msgspec
 import requests
 
 from sync import sandbox
+from sync.core.ledger import SNAPSHOT
 from sync.sandbox.faults import FaultPlan
 from sync.sandbox.server import RunningSandbox
 from tests.chaos.evidence import (
@@ -39,7 +40,8 @@ def _variable(mode: str) -> str:
 
 # Each segment has a key of its own, so that the limits per key, which others test, cost no time here.
 _KEYS = {_variable(mode): f"{CONSOLE_KEY}-{mode}" for mode in MODES}
-_ARTIFACTS = ("dbt_project.yml", "warehouse.duckdb")
+FOLD = "fold.sql"
+_ARTIFACTS = ("dbt_project.yml", "warehouse.duckdb", FOLD)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def _break(story: Scenario, step: Step, evidence: Evidence, runner: Runner, figu
     On the machine of the run before it starts at once, and settles what that one has left.
     """
     open_claims = _fill(evidence.project, step.data)
+    _fold(story, evidence.project)
     _move(story, evidence.project)
     _set_faults(evidence.sandbox, step.faults)
     ended = runner.run(*step.options, blow=step.blow)
@@ -89,6 +92,13 @@ def _break(story: Scenario, step: Step, evidence: Evidence, runner: Runner, figu
     check_doubts(evidence.project)
 
 
+def _fold(story: Scenario, project: Project) -> None:
+    """What ``dbt build`` does with the snapshot of the members."""
+    if story.folds:
+        fold = (project.folder / FOLD).read_text()
+        project.execute(f"create temp table folded as {fold}; create or replace table {SNAPSHOT} as from folded")
+
+
 def _move(story: Scenario, project: Project) -> None:
     """Takes the project to another machine, where the story says so: no journal is there, and leases have ended."""
     if story.loses_journals:
@@ -100,6 +110,7 @@ def _settle(story: Scenario, evidence: Evidence, runner: Runner, figures: Figure
     """One clean run brings everything to where it belongs, and after it there is nothing left to send."""
     project, server = evidence.project, evidence.sandbox
     _fill(project, story.final)
+    _fold(story, project)
     _move(story, project)
     _set_faults(server, FaultPlan())
     clean = runner.run()

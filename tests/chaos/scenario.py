@@ -80,7 +80,8 @@ class Scenario:
 
     ``members`` holds who is in a segment before the first run; None where there is no segment yet.
     ``is_fresh`` says whether runs are started as a user starts them, which takes longer. ``loses_journals`` says that
-    each run finds itself on another machine than the one before.
+    each run finds itself on another machine than the one before, and ``folds`` that dbt folds the snapshot of the
+    members whenever it builds the models.
     """
 
     seed: int
@@ -91,6 +92,7 @@ class Scenario:
     on_first_run: Literal["adopt", "reset"]
     is_fresh: bool
     loses_journals: bool
+    folds: bool
 
 
 def scenario(seed: int) -> Scenario:
@@ -113,6 +115,7 @@ def scenario(seed: int) -> Scenario:
         on_first_run,
         is_fresh=seed % 20 == 0,
         loses_journals=draw.random() < 0.25,
+        folds=draw.random() < 0.6,
     )
 
 

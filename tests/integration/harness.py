@@ -56,6 +56,14 @@ def build_ledgers(folder: Path) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
 
 
+def compiled(folder: Path, *arguments: str) -> dict[str, str]:
+    """What dbt makes of the models that it compiles with these arguments, by their names."""
+    shutil.rmtree(folder / "target" / "compiled", ignore_errors=True)
+    finished = dbt(folder, "compile", *arguments)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return {file.stem: file.read_text() for file in (folder / "target" / "compiled").rglob("*.sql")}
+
+
 def write_profiles(folder: Path) -> None:
     """Writes the profile of the project in ``folder``, whose warehouse is there too, from wherever it is used."""
     profile = {"type": "duckdb", "path": str(folder / "warehouse.duckdb")}

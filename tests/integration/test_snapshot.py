@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sync.core import ledger
 from sync.run import prune
 from tests.integration.harness import Project, dbt, write_profiles
+from tests.integration.harness import compiled as compiled_by_dbt
 
 MEMBERSHIP = f"select * from {ledger.MEMBERSHIP} order by all"
 PLACES = (("statsig", "buyers"), ("statsig", "guests"), ("statsig:OTHER_KEY", "buyers"))
@@ -139,16 +140,14 @@ def compiled(built_ledgers: Path, tmp_path_factory: pytest.TempPathFactory) -> M
     folder = tmp_path_factory.mktemp("compiled") / "project"
     shutil.copytree(built_ledgers, folder)
     write_profiles(folder)
-    found = {}
-    for kind, arguments in {"since": (), "anew": ("--full-refresh",)}.items():
-        finished = dbt(
-            folder, "compile", "--select", "statsig_snapshot", "statsig_membership", "statsig_batches", *arguments
-        )
-        assert finished.returncode == 0, finished.stdout
-        for file in (folder / "target" / "compiled").rglob("*.sql"):
-            text = re.sub(r'"warehouse"\."main"\."(\w+)"', r"\1", file.read_text())
-            found[kind if file.stem == ledger.SNAPSHOT else file.stem] = text
-    return found
+    names = (ledger.SNAPSHOT, ledger.MEMBERSHIP, ledger.BATCHES)
+    found = _over_plain_names(compiled_by_dbt(folder, "--select", *names))
+    anew = _over_plain_names(compiled_by_dbt(folder, "--select", ledger.SNAPSHOT, "--full-refresh"))
+    return {**found, "since": found[ledger.SNAPSHOT], "anew": anew[ledger.SNAPSHOT]}
+
+
+def _over_plain_names(queries: Mapping[str, str]) -> dict[str, str]:
+    return {name: re.sub(r'"warehouse"\."main"\."(\w+)"', r"\1", query) for name, query in queries.items()}
 
 
 @pytest.fixture(scope="module")
