@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage benchmark benchmark-build-log lint types imports format lock clean
+.PHONY: demo test chaos coverage benchmark benchmark-events benchmark-build-log lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -27,6 +27,9 @@ coverage: $(DEV)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python -m benchmarks.start
+
+benchmark-events: $(INSTALLED)
+	$(BIN)/python -m benchmarks.events --run
 
 benchmark-build-log: $(INSTALLED)
 	$(BIN)/python -m benchmarks.build_log

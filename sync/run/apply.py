@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
-from sync.core.events import Event, RejectedRow, request_body
+from sync.core.events import rejected_rows, request_body, unpacked
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, resend_advice, settle_advice, stuck_text
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
@@ -21,6 +22,7 @@ from sync.run.deliver import Ending, Parcel, Route, deliver
 from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
+from sync.run.spooled import requests
 from sync.run.world import World
 from sync.spec.model import EventConfig, Labels
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
@@ -149,7 +151,7 @@ class Applier:
             journal.start([list(plan.facts.rejects)], (_started_over if is_gone else _found)(plan, journal))
         else:
             journal.start(
-                (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
+                (list(rejected_rows(self.spool.read_frame(record))) for record in plan.reject_records),
                 (self._skipped(journal, record) for record in plan.skip_records),
             )
         return journal
@@ -222,14 +224,17 @@ class Applier:
         if isinstance(plan.sync.config, EventConfig) and plan.sync.config.on_unknown == "ask":
             route = replace(route, ask=lambda settled: asker.about(plan.sync, settled))
         with closing(client):
-            parcels = (Parcel("log", events=self.spool.read(batch.record, list[Event])) for batch in plan.batches)
+            parcels = (
+                Parcel("log", events=unpacked(gzip.decompress(body), lines))
+                for body, _, lines in requests(plan.batches, self.spool)
+            )
             ending = deliver(parcels, route, journal)
         journal.warning = " ".join(one.removeprefix(f"{plan.sync.name}: ") for one in asker.warnings) or None
         return ending
 
     def _skipped(self, journal: Journal, record: int) -> Settled:
-        skipped = self.spool.read(record, list[tuple[str, str]])
-        batch = journal.batch("skip", [key for key, _ in skipped], [row_hash for _, row_hash in skipped], None)
+        skipped = self.spool.read_frame(record)
+        batch = journal.batch("skip", skipped["key"].to_list(), skipped["row_hash"].to_list(), None)
         return batch, Outcome(State.ACCEPTED, None, "left out by backfill")
 
     def _route(self, plan: SyncPlan, wave_size: int, send: Callable[[Parcel], Outcome], manner: Manner) -> Route:
