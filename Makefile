@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DEV := $(VENV)/.dev
 LOCK := requirements-dev.lock
 
-.PHONY: demo test chaos coverage bench bench-full bench-quick benchmark benchmark-build-log benchmark-difference benchmark-snapshot lint types imports format lock clean
+.PHONY: demo test chaos coverage bench bench-full bench-quick benchmark benchmark-build-log benchmark-difference benchmark-events benchmark-snapshot lint types imports format lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python scripts/demo.py
@@ -38,6 +38,9 @@ bench-quick: $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python -m benchmarks.start
+
+benchmark-events: $(INSTALLED)
+	$(BIN)/python -m benchmarks.events --run
 
 benchmark-build-log: $(INSTALLED)
 	$(BIN)/python -m benchmarks.build_log

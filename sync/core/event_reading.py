@@ -1,48 +1,22 @@
-"""The SQL that reads the rows of an event sync which are not settled yet, with what the ledgers know of them.
+"""The queries that a warehouse answers for an event sync: its rows whose keys are not settled, and no others.
 
-An engine that is short of memory fails where it has to hash much, and may turn a join around and hash the
-rows themselves. So a large sync is read in parts of its keys; what is joined to the rows is put into narrow
-temporary tables first; it is looked up by scalar subqueries, which are not turned around; and rows that
-share a key are sorted by the caller.
+What is joined to the rows is narrow: a key, and a hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sync.core import sql
-from sync.core.event_sql import EventColumns, source_query
-from sync.spec.model import EventConfig
+from sync.core import sql, wire
+from sync.core.columns import Column
+from sync.core.event_sql import EventColumns
 
-# Rows of the model and lines of the ledgers that are hashed at once.
-_LINES_PER_PART = 500_000
-# Temporary tables. Columns that stand beside the model's own have names that no model has.
-_SETTLED, _SHARED, _LOGGED = "statsig_sync_settled", "statsig_sync_shared", "statsig_sync_logged"
-_KEY, _SENT_HASH = "statsig_sync_key", "statsig_sync_sent_hash"
-# A separator that JSON text cannot hold keeps two different rows from the same hash.
-_HASH = "md5(coalesce(head, '') || chr(1) || coalesce(custom, ''))"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of ``count`` parts of the keys of a sync. Rows without a key are all in one of them."""
-
-    number: int
-    count: int
-
-    def holds(self, key: str) -> str:
-        """A condition: whether a key, given as an expression, is in this part."""
-        return f"hash({key}) % {self.count} = {self.number}" if self.count > 1 else "true"
-
-
-def parts(lines: int) -> Sequence[Part]:
-    """The parts in which to read a sync with this many lines in its model and its ledgers.
-
-    Each part costs a pass over the model and the ledgers.
-    """
-    count = max(1, -(-lines // _LINES_PER_PART))
-    return [Part(number, count) for number in range(count)]
+# Columns that stand beside the model's own have names that no model has.
+SENT_HASH = "statsig_sync_sent_hash"
+_KEY = "statsig_sync_key"
+# Temporary tables.
+_SHARED, _SENT = "statsig_sync_shared", "statsig_sync_sent"
 
 
 @dataclass(frozen=True)
@@ -72,12 +46,10 @@ class EventLedgers:
 
 @dataclass(frozen=True)
 class EventSource:
-    """A relation with events, what its columns become, and the part of its keys that is read."""
+    """A relation with events, and what its columns become."""
 
-    config: EventConfig
     columns: EventColumns
     relation: str
-    part: Part
 
     @property
     def key(self) -> str:
@@ -85,62 +57,45 @@ class EventSource:
         return sql.text_form(self.columns.unique_key)
 
     @property
-    def rows(self) -> str:
-        """The rows of the part, as a subquery."""
-        return f"(select * from {self.relation} where {self.part.holds(self.key)})"
+    def select_list(self) -> str:
+        """The columns that an event is made of, as they travel."""
+        return wire.select_list(self.columns.read)
 
 
-def lines_query(relation: str, ledgers: EventLedgers) -> str:
-    """How many lines the relation and the ledgers have."""
-    sources = (relation, ledgers.sent, ledgers.logged)
-    return "select " + " + ".join(f"(select count(*) from {one})" for one in sources)
+def arrived(columns: EventColumns) -> EventColumns:
+    """The columns as the engine has them."""
+
+    def of(column: Column) -> Column:
+        return wire.wire(column).column
+
+    return EventColumns(
+        of(columns.unique_key),
+        {name: of(column) for name, column in columns.fields.items()},
+        {name: of(column) for name, column in columns.custom_ids.items()},
+        tuple(of(column) for column in columns.metadata),
+        columns.mark,
+    )
 
 
 def temporary_tables(source: EventSource, ledgers: EventLedgers) -> Mapping[str, str]:
     """The temporary tables that the other queries need: a query for each by its name, in the order to fill them."""
-    is_own = source.part.holds("key")
+    keys = f"select {source.key} as {_KEY} from {source.relation}"
     return {
-        # Keys of the model that were sent, or that stand in several rows.
-        _SETTLED: f"""
-select key as {_KEY}, count(*) filter (in_model) > 1 as is_shared
-from (
-    select {source.key} as key, true as in_model from {source.rows}
-    union all
-    select key, false as in_model from {ledgers.sent} and {is_own}
-)
-where key is not null
-group by key
-having count(*) > 1 and bool_or(in_model)
+        # Numbers are counted before texts are: they take a fraction of the memory, and most models share no key.
+        _SHARED: f"""
+select {_KEY} from ({keys})
+where hash({_KEY}) in (select hash({_KEY}) as hashed from ({keys}) group by hashed having count(*) > 1)
+group by {_KEY}
+having {_KEY} is not null and count(*) > 1
 """,
         # Keys that stand in several rows, with the hash of the row that was sent.
-        _SHARED: f"""
-select key as {_KEY}, max(row_hash) as {_SENT_HASH}
-from (
-    select {_KEY} as key, null as row_hash from temp.main.{_SETTLED} where is_shared
-    union all
-    select key, coalesce(row_hash, '') as row_hash from {ledgers.sent}
-        and key in (select {_KEY} from temp.main.{_SETTLED} where is_shared)
-)
-group by key
-""",
-        # The hash alone leaves out the key.
-        _LOGGED: f"""
-select key, row_hash, string_agg(distinct reason, ',') as reasons
-from {ledgers.logged} and {is_own}
-group by key, row_hash
+        _SENT: f"""
+select {_KEY}, max(coalesce(row_hash, '')) as {SENT_HASH}
+from temp.main.{_SHARED} as shared
+join (select key, row_hash from {ledgers.sent}) as sent on sent.key = shared.{_KEY}
+group by {_KEY}
 """,
     }
-
-
-def single_rows_query(source: EventSource) -> str:
-    """The rows whose key stands in one row only and was not sent, and those without a key; the columns of ``Row``."""
-    unsettled = f"anti join (select {_KEY} from temp.main.{_SETTLED}) on {_KEY} = {source.key}"
-    return _rows_query(source, unsettled, "cast(null as varchar)")
-
-
-def shared_rows_query(source: EventSource) -> str:
-    """The rows whose key stands in several rows, in any order; the columns of ``Row``."""
-    return _rows_query(source, f"inner join temp.main.{_SHARED} on {_KEY} = {source.key}", _SENT_HASH)
 
 
 def has_shared_keys_query() -> str:
@@ -148,15 +103,28 @@ def has_shared_keys_query() -> str:
     return f"select exists (select 1 from temp.main.{_SHARED})"
 
 
-def _rows_query(source: EventSource, join: str, sent_hash: str) -> str:
-    encoded = source_query(source.config, source.columns, f"{source.rows} {join}", f", {sent_hash} as sent_hash")
+def single_rows_query(source: EventSource, ledgers: EventLedgers, has_shared_keys: bool) -> str:
+    """The rows whose key stands in one row only and was not sent, and those without a key."""
+    settled = f"select key as {_KEY} from {ledgers.sent}"
+    if has_shared_keys:
+        settled += f" union all select {_KEY} from temp.main.{_SHARED}"
+    return f"select {source.select_list} from {source.relation} anti join ({settled}) on {_KEY} = {source.key}"
+
+
+def shared_rows_query(source: EventSource) -> str:
+    """The rows whose key stands in several rows, in any order, each with the hash of the row that was sent."""
     return f"""
-with source as not materialized ({encoded}),
-hashed as not materialized (select *, {_HASH} as row_hash from source)
-select key, row_hash, event_time, reason, detail, without, head, custom,
-    sent_hash is not null as was_sent, coalesce(sent_hash = row_hash, false) as is_the_sent_one,
-    (select reasons from temp.main.{_LOGGED} as logged
-        where logged.row_hash = hashed.row_hash and logged.key is not distinct from hashed.key) as logged, trimmed,
-    event_name
-from hashed
+select {source.select_list}, (select {SENT_HASH} from temp.main.{_SENT} where {_KEY} = {source.key}) as {SENT_HASH}
+from {source.relation}
+semi join temp.main.{_SHARED} on {_KEY} = {source.key}
 """
+
+
+def logged_query(ledgers: EventLedgers) -> str:
+    """What the reject ledger has of rows, each once: ``key``, ``row_hash``, and ``logged``, reasons joined by commas.
+
+    The hash alone leaves out the key.
+    """
+    return (
+        f"select key, row_hash, string_agg(distinct reason, ',') as logged from {ledgers.logged} group by key, row_hash"
+    )

@@ -62,6 +62,12 @@ class EventColumns:
         user_id = (self.fields["user_id"],) if "user_id" in self.fields else ()
         return (*user_id, *self.custom_ids.values())
 
+    @property
+    def read(self) -> tuple[Column, ...]:
+        """All columns that an event is made of, each once."""
+        every = (self.unique_key, *self.fields.values(), *self.custom_ids.values(), *self.metadata)
+        return tuple({column.name: column for column in every}.values())
+
 
 def resolve(config: EventConfig, columns: Sequence[Column]) -> EventColumns:
     """Who feeds what, given the relation's columns.

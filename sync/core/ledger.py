@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from sync import __version__
 from sync.core import reasons
 from sync.core.columns import Column, Kind
 from sync.core.delivery import Outcome, State
-from sync.core.events import RejectedRow
+from sync.core.events import LINES
 
 RUN_LOG = "statsig_run_log"
 BATCH_LOG = "statsig_batch_log"
@@ -177,13 +177,7 @@ class RunIdentity:
     dbt_invocation_id: str
 
 
-# What the changelog has of each key of a batch; ``event_time`` is in milliseconds UTC.
-LINES: Mapping[str, Any] = {
-    "key": pl.String,
-    "row_hash": pl.String,
-    "event_name": pl.String,
-    "event_time": pl.Int64,
-}
+# A batch that says something of its destination and of no key.
 NO_LINES = pl.DataFrame(schema=dict(LINES))
 
 
@@ -259,9 +253,10 @@ def changes(run: RunIdentity, batch: Batch, now: dt.datetime) -> pl.DataFrame:
     )
 
 
-def rejects(run: RunIdentity, rows: Iterable[RejectedRow], now: dt.datetime) -> list[dict[str, Any]]:
-    """The lines of the reject ledger for rows refused before sending."""
-    return [{**asdict(row), **_reject_context(run, now)} for row in rows]
+def rejects(run: RunIdentity, rows: pl.DataFrame, now: dt.datetime) -> pl.DataFrame:
+    """The lines of the reject ledger for rows refused before sending, which are ``sync.core.events.REJECTED``."""
+    schema, context = SCHEMAS[REJECT_LOG], _reject_context(run, now)
+    return rows.with_columns(pl.lit(value, schema[name]).alias(name) for name, value in context.items())
 
 
 def refused_by_statsig(run: RunIdentity, batch: Batch, outcome: Outcome, now: dt.datetime) -> list[dict[str, Any]]:

@@ -186,10 +186,23 @@ class SegmentPlan:
 
 
 @dataclass(frozen=True)
-class EventBatch:
-    """A request's worth of events: the record in the spool that holds it, its events and bytes of JSON."""
+class SpooledEvents:
+    """Where the events of a request are in the spool.
 
-    record: int
+    ``body`` is the record with its compressed body, ``lines`` the one with what the ledgers note of its events, from
+    line ``start`` on.
+    """
+
+    body: int
+    lines: int
+    start: int
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """A request's worth of events, and its bytes of JSON; None where it is only counted, as for ``plan``."""
+
+    spooled: SpooledEvents | None
     events: int
     body_bytes: int
 
@@ -227,6 +240,12 @@ class EventTimes:
             return ""
         return f" from {_day(self.first)} to {_day(self.last)}"
 
+    def joined(self, other: EventTimes) -> EventTimes:
+        """The times of these events and of others."""
+        firsts = [one.first for one in (self, other) if one.first is not None]
+        lasts = [one.last for one in (self, other) if one.last is not None]
+        return EventTimes(min(firsts, default=None), max(lasts, default=None), self.returning + other.returning)
+
 
 def moment(milliseconds: int) -> dt.datetime:
     """A time as the ledgers hold it: UTC, without a zone."""
@@ -257,7 +276,8 @@ class EventPlan:
     """The events of one event sync, which wait in the spool.
 
     ``reject_records`` and ``skip_records`` are records of the spool too; ``rejected_rows`` counts rows per
-    reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON.
+    reason and effect that the reject ledger does not know yet. ``samples`` are events as JSON, and ``looked_up`` are
+    the names and keys of some events from the first to the last, which Statsig can be asked for.
     ``may_resend`` says whether a batch whose outcome is unknown is sent again; ``held_back`` counts events that
     Statsig refused before, and that wait for --retry-rejected; ``doubts`` counts the events of earlier runs
     that are in doubt. ``keys_from`` says what the keys mean, ``history`` what the ledgers know of the sync;
@@ -280,6 +300,7 @@ class EventPlan:
     rejected_rows: Mapping[tuple[str, str], int]
     samples: tuple[str, ...]
     last_sequence: int
+    looked_up: Sequence[tuple[str, str]] = ()
     held_back: int = 0
     doubts: Doubts = field(default_factory=Doubts)
     duplicates: int = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import polars as pl
 
+from sync.core.compression import compressed
 from sync.core.delivery import Trail
 
 
@@ -51,8 +52,3 @@ class Request:
     def _with_events(self, lines: pl.DataFrame, envelope: dict[str, msgspec.Raw | list[msgspec.Raw]]) -> Request:
         body = msgspec.json.encode(envelope)
         return replace(self, lines=lines, body=compressed(body), body_bytes=len(body))
-
-
-def compressed(body: bytes) -> bytes:
-    """A body as it goes over the wire. The same body is always the same bytes."""
-    return gzip.compress(body, compresslevel=1, mtime=0)

@@ -7,14 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-import polars as pl
-
 from sync.core import preflight, segments
 from sync.core.delivery import Outcome, Patience, State
-from sync.core.events import Event, RejectedRow, request_body
-from sync.core.ledger import LINES, NO_LINES, key_lines
+from sync.core.events import rejected_frame
+from sync.core.ledger import NO_LINES, key_lines
 from sync.core.plan import EventPlan, Plan, SegmentPlan, SyncPlan, is_idle, resend_advice, settle_advice, stuck_text
-from sync.core.requests import Request, compressed
+from sync.core.requests import Request
 from sync.edges.settings import endpoint
 from sync.edges.spool import Spool
 from sync.edges.warehouse import Session
@@ -26,6 +24,7 @@ from sync.run.doubts import unsettled_events
 from sync.run.journal import Journal, Sequences, Settled
 from sync.run.lease import Lease
 from sync.run.senders import Pool, Send
+from sync.run.spooled import requests
 from sync.run.world import World
 from sync.spec.model import EventConfig, Labels
 from sync.spec.statsig import MAX_IDS_PER_REQUEST
@@ -150,10 +149,10 @@ class Applier:
         if isinstance(plan, SegmentPlan):
             is_gone = plan.facts.is_gone and _segment(plan) not in forgotten
             forgotten.update([_segment(plan)] if is_gone else [])
-            journal.start([list(plan.facts.rejects)], (_started_over if is_gone else _found)(plan, journal))
+            journal.start([rejected_frame(plan.facts.rejects)], (_started_over if is_gone else _found)(plan, journal))
         else:
             journal.start(
-                (self.spool.read(record, list[RejectedRow]) for record in plan.reject_records),
+                (self.spool.read_frame(record) for record in plan.reject_records),
                 (self._skipped(journal, record) for record in plan.skip_records),
             )
         return journal
@@ -228,15 +227,13 @@ class Applier:
         if isinstance(plan.sync.config, EventConfig) and plan.sync.config.on_unknown == "ask":
             route = replace(route, ask=lambda settled: asker.about(plan.sync, settled))
         with closing(client):
-            requests = (_event_request(self.spool.read(batch.record, list[Event])) for batch in plan.batches)
-            ending = deliver(requests, route, journal, self._pool(send, concurrency))
+            ending = deliver(requests(plan.batches, self.spool), route, journal, self._pool(send, concurrency))
         journal.warning = " ".join(one.removeprefix(f"{plan.sync.name}: ") for one in asker.warnings) or None
         return ending
 
     def _skipped(self, journal: Journal, record: int) -> Settled:
-        skipped = self.spool.read(record, list[tuple[str, str]])
-        keys, hashes = (pl.Series([one[place] for one in skipped], dtype=pl.String) for place in (0, 1))
-        batch = journal.batch("skip", key_lines(keys, hashes))
+        skipped = self.spool.read_frame(record)
+        batch = journal.batch("skip", key_lines(skipped["key"], skipped["row_hash"]))
         return batch, Outcome(State.ACCEPTED, None, "left out by backfill")
 
     def _pool(self, send: Send, concurrency: int) -> Pool:
@@ -366,10 +363,3 @@ def _id_requests(plan: SegmentPlan) -> Iterator[Request]:
     for operation, ids in (("remove", plan.change.removes), ("add", plan.change.adds)):
         for batch in segments.slices(ids, MAX_IDS_PER_REQUEST):
             yield Request(operation, key_lines(batch))
-
-
-def _event_request(events: Sequence[Event]) -> Request:
-    """The request for a batch of events."""
-    body = request_body(events)
-    rows = [(event.key, event.row_hash, event.name, event.event_time) for event in events]
-    return Request("log", pl.DataFrame(rows, schema=dict(LINES), orient="row"), compressed(body), len(body))

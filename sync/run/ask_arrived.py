@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sync.core import ledger
 from sync.core.arrival import Sought, pacific_day
-from sync.core.events import Event
 from sync.core.history import Arrived
 from sync.core.plan import EventPlan
-from sync.edges.spool import Spool
 from sync.errors import ConfigError
 from sync.run.consoles import Consoles
 from sync.run.sightings import Sightings, why
@@ -22,14 +19,12 @@ from sync.run.world import World
 if TYPE_CHECKING:
     from sync.edges.statsig import ConsoleClient
 
-# Keys that are looked up: of events that have all arrived, one is enough.
-_KEYS = 10
 # Days before today whose counts are asked for, and how far back events are looked up that have no time.
 _DAYS, _LOOK_BACK = 3, dt.timedelta(days=30)
 _DAY = dt.timedelta(days=1)
 
 
-def with_arrived(plan: EventPlan, world: World, spool: Spool, consoles: Consoles) -> EventPlan:
+def with_arrived(plan: EventPlan, world: World, consoles: Consoles) -> EventPlan:
     """The plan with what Statsig knows of its events; the same where it has run before, or no Console key is there."""
     first_run = plan.history.first_run
     if first_run is None or not plan.keys:
@@ -39,7 +34,7 @@ def with_arrived(plan: EventPlan, world: World, spool: Spool, consoles: Consoles
     except ConfigError as error:
         arrived = Arrived(problem=str(error))
     else:
-        arrived = Arrived() if beside is None else _Question(beside[0], plan, world.clock.now(), consoles).ask(spool)
+        arrived = Arrived() if beside is None else _Question(beside[0], plan, world.clock.now(), consoles).ask()
     return replace(plan, history=replace(plan.history, first_run=replace(first_run, arrived=arrived)))
 
 
@@ -50,18 +45,18 @@ class _Question:
     now: dt.datetime
     consoles: Consoles
 
-    def ask(self, spool: Spool) -> Arrived:
+    def ask(self) -> Arrived:
         """What Statsig has of these events, as far as it answers."""
-        sample = list(_sample(self.plan, spool))
+        sample = self.plan.looked_up
         metadata = self.plan.traits.key_metadata
         arrived = self._looked_up(Sightings(self.client, metadata), sample) if metadata else Arrived()
-        names = sorted({event.name or "" for event in sample})
+        names = sorted({name for name, _ in sample})
         return arrived if arrived.problem else self._with_counts(arrived, names)
 
-    def _looked_up(self, sightings: Sightings, sample: Sequence[Event]) -> Arrived:
+    def _looked_up(self, sightings: Sightings, sample: Sequence[tuple[str, str]]) -> Arrived:
         asked, found = 0, 0
-        for event in sample:
-            is_there = sightings.is_there(Sought(event.name or "", event.key, *self._window))
+        for name, key in sample:
+            is_there = sightings.is_there(Sought(name, key, *self._window))
             if is_there is None:
                 break
             asked, found = asked + 1, found + is_there
@@ -90,16 +85,3 @@ class _Question:
             first if times.first is None else max(0, min(first, times.first)),
             last if times.last is None else max(last, times.last),
         )
-
-
-def _sample(plan: EventPlan, spool: Spool) -> Iterator[Event]:
-    """Some of the events to send, from the first to the last."""
-    count = min(_KEYS, plan.keys)
-    wanted = deque(place * (plan.keys - 1) // max(count - 1, 1) for place in range(count))
-    before = 0
-    for batch in plan.batches:
-        if wanted and wanted[0] < before + batch.events:
-            events = spool.read(batch.record, list[Event])
-            while wanted and wanted[0] < before + batch.events:
-                yield events[wanted.popleft() - before]
-        before += batch.events

@@ -45,8 +45,7 @@ def plan(world: World, request: Request, patience: Patience) -> Plan:
     """
     selection = select(world, request, needs_keys=False)
     with ExitStack() as stack:
-        spool = stack.enter_context(closing(Spool()))
-        made = make_plan(world, request, selection, spool, Consoles(world, patience, stack))
+        made = make_plan(world, request, selection, None, Consoles(world, patience, stack))
     notes = [note for one in made.syncs if (note := ask_note(one))]
     return replace(made, notes=(*made.notes, *notes))
 

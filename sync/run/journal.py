@@ -15,7 +15,6 @@ import polars as pl
 from sync.core import ledger
 from sync.core.delivery import Outcome
 from sync.core.event_guards import event_notes
-from sync.core.events import RejectedRow
 from sync.core.ledger import Batch, RunIdentity
 from sync.core.plan import SegmentPlan, SyncPlan, moment
 from sync.edges.warehouse import Session
@@ -75,7 +74,7 @@ class Journal:
         sequence = self.sequences.next(self.plan)
         return Batch(self.world.new_id(), operation, sequence, lines.height, body_bytes, lines)
 
-    def start(self, rejects: Iterable[Sequence[RejectedRow]], settled: Iterable[Settled]) -> None:
+    def start(self, rejects: Iterable[pl.DataFrame], settled: Iterable[Settled]) -> None:
         """Writes the plan's figures, the rows that are not sent, and batches that are settled without a request.
 
         The lines of the batches themselves come last and together: a first run that dies leaves either all of
@@ -87,8 +86,7 @@ class Journal:
             self.lease.keep(session)
             self.lease.extend(session, self.run, "running", _planned(self.plan))
             for rows in rejects:
-                lines = ledger.rejects(self.run, rows, now)
-                session.append(self._relation(ledger.REJECT_LOG), ledger.frame(ledger.REJECT_LOG, lines))
+                session.append(self._relation(ledger.REJECT_LOG), ledger.rejects(self.run, rows, now))
                 session.commit_so_far()
             states = []
             for batch, outcome in settled:

@@ -195,8 +195,10 @@ def _age_problem(world: World, sync: Sync, max_age: dt.timedelta | None) -> str 
     return f"{problem}." if problem else None
 
 
-def make_plan(world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles) -> Plan:
-    """The plan of the selected syncs; its events are in the spool. What the guards refuse stands in it.
+def make_plan(world: World, request: Request, selection: Selection, spool: Spool | None, consoles: Consoles) -> Plan:
+    """The plan of the selected syncs; its events are in the spool, or only counted where there is none.
+
+    What the guards refuse stands in it.
 
     Raises ``ConfigError`` for faults between the configuration and the models, or the segments, and
     ``RefusedError`` where dbt has run since the gate.
@@ -206,7 +208,7 @@ def make_plan(world: World, request: Request, selection: Selection, spool: Spool
     removals = named(selection.all_syncs, request.allow_removals, "--allow-removals")
     new_keys = named(selection.all_syncs, request.allow_new_keys, "--allow-new-keys")
     events = named(selection.all_syncs, request.allow_events, "--allow-events")
-    gathered = replace(gathered, events=tuple(with_arrived(one, world, spool, consoles) for one in gathered.events))
+    gathered = replace(gathered, events=tuple(with_arrived(one, world, consoles) for one in gathered.events))
     looked_up = look_up_segments(world, gathered, consoles, gather_again)
     if gather_again.is_used:
         _refuse_if_changed(world, request, selection)
@@ -241,7 +243,7 @@ def _built(world: World, sync: Sync) -> BuiltWhen:
 
 
 def _gather(
-    world: World, request: Request, selection: Selection, spool: Spool, consoles: Consoles
+    world: World, request: Request, selection: Selection, spool: Spool | None, consoles: Consoles
 ) -> tuple[Gathered, Again]:
     """What was read, and what reads a segment once more."""
     with world.warehouse.reading() as session:

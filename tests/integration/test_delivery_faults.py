@@ -15,10 +15,10 @@ import duckdb
 import pytest
 
 from sync import sandbox
+from sync.core.compression import compressed
 from sync.core.delivery import Patience, State
 from sync.core.events import Event, request_body
 from sync.core.ledger import naive_utc
-from sync.core.requests import compressed
 from sync.edges.clock import SystemClock
 from sync.edges.statsig import ConsoleClient, EventsClient
 from sync.errors import ConfigError

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync import sandbox
+from sync.core.compression import compressed
 from sync.core.delivery import Patience, State, never
-from sync.core.requests import compressed
 from sync.edges.statsig import ConsoleClient, EventsClient, RateLimit
 from sync.run.gather import recent_requests
 from sync.run.verify import VerifyRequest, verify

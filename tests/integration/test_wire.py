@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync.core.compression import compressed
 from sync.core.delivery import Patience, State
-from sync.core.requests import compressed
 from sync.edges.statsig import EventsClient
 from tests.integration.harness import SERVER_SECRET, Project
 from tests.integration.in_process import StillClock

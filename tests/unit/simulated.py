@@ -14,9 +14,10 @@ from typing import Any
 
 import polars as pl
 
+from sync.core.compression import compressed
 from sync.core.delivery import Outcome, Patience, State
 from sync.core.ledger import LINES, Batch, key_lines
-from sync.core.requests import Request, compressed
+from sync.core.requests import Request
 from sync.run.deliver import Ending, Route, deliver
 from sync.run.journal import Settled, Tally
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import duckdb
 import pytest
+from arro3.core import RecordBatch, RecordBatchReader
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sync.core import event_reading, event_sql, reasons, sql
 from sync.core.columns import Column
-from sync.core.events import Event, RejectedRow, Row, choose, rank, settle_row, trimmed_kinds
+from sync.core.events import RejectedRow, trimmed_counts
 from sync.core.mapping import mapping_faults
+from sync.engine.connection import Engine
+from sync.engine.encoder import EventEncoder
 from sync.spec.model import EventConfig, Sync
 from sync.spec.statsig import event_name_problem
 from tests.unit import reference_encoder
 from tests.unit.reference_encoder import Cell
-from tests.unit.values import NASTY, TYPES, ValueType, texts
+from tests.unit.settling import Event, Row, events_of, rejected_rows, rows_of, settle_row, settled_at_once
+from tests.unit.values import TYPES, ValueType, texts
 
 BASE = {"object": "events", "unique_key": "k"}
 # As dbt names a relation in DuckDB.
@@ -78,14 +82,23 @@ def faults_of(config: EventConfig, columns: Sequence[Column]) -> list[str]:
     return [fault.key.removeprefix("config.meta.statsig.") for fault in mapping_faults(sync, columns)]
 
 
+@cache
+def engine() -> Engine:
+    """One for all tests: to open one takes longer than most of them."""
+    return Engine()
+
+
+def batches(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[RecordBatch]:
+    """What a warehouse answers."""
+    yield from RecordBatchReader.from_stream(connection.sql(query))
+
+
 def encoded(connection: duckdb.DuckDBPyConnection, config: EventConfig, columns: Sequence[Column]) -> list[Row]:
-    """The rows of the table, in order, as the SQL encodes them."""
-    query = event_sql.source_query(config, event_sql.resolve(config, columns), RELATION)
-    answer = connection.execute(query)
-    names = [description[0] for description in answer.description or []]
-    assert names == ["key", "event_time", "reason", "detail", "without", "custom", "event_name", "head", "trimmed"]
-    fixed: dict[str, Any] = {"row_hash": "", "was_sent": False, "is_the_sent_one": False, "logged": None}
-    return [Row(**dict(zip(names, row, strict=True)), **fixed) for row in answer.fetchall()]
+    """The rows of the table, in order, as the engine encodes what the warehouse gives it."""
+    resolved = event_sql.resolve(config, columns)
+    query = f"select {event_reading.EventSource(resolved, RELATION).select_list} from {RELATION}"
+    encoder = EventEncoder(engine(), config, event_reading.arrived(resolved))
+    return [row for frame in encoder.rows(batches(connection, query)) for row in rows_of(frame)]
 
 
 def assert_same(config: EventConfig, table: Table, rows: Sequence[Row]) -> None:
@@ -465,7 +478,7 @@ def test_what_statsig_may_trim_is_told_by_kind(
     (row,) = encoded(connection, config_of(**{"event_name": "view", **settings_}), columns)
     event, _ = settle_row(row)
     assert event is not None
-    assert list(trimmed_kinds(row, event)) == kinds
+    assert list(trimmed_counts(settled_at_once([row]).events)) == kinds
 
 
 @pytest.mark.parametrize("kind", sorted(TIMES - {"DATE"}))
@@ -649,7 +662,7 @@ class Ledgers:
     connection: duckdb.DuckDBPyConnection
     deliveries: list[tuple[Any, ...]] = field(default_factory=list)
     rejects: list[tuple[Any, ...]] = field(default_factory=list)
-    parts: int = 1
+    ranked_at_once: int = 1_000
 
     def rows(self, config: EventConfig, columns: Sequence[Column]) -> list[Row]:
         """All rows that the sync would read."""
@@ -665,18 +678,17 @@ class Ledgers:
             for row in rows:
                 self.connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", list(row))
         ledgers = event_reading.EventLedgers("deliveries", "reject_log", OWN, config.unknown_then)
-        resolved = event_sql.resolve(config, columns)
-        found: list[Row] = []
-        for number in range(self.parts):
-            source = event_reading.EventSource(config, resolved, RELATION, event_reading.Part(number, self.parts))
-            for name, query in event_reading.temporary_tables(source, ledgers).items():
-                self.connection.execute(f"create or replace temp table {name} as {query}")
-            found.extend(self.read(event_reading.single_rows_query(source)))
-            found.extend(choose(sorted(self.read(event_reading.shared_rows_query(source)), key=rank)))
-        return found
-
-    def read(self, query: str) -> list[Row]:
-        return [Row(*values) for values in self.connection.execute(query).fetchall()]
+        source = event_reading.EventSource(event_sql.resolve(config, columns), RELATION)
+        for name, query in event_reading.temporary_tables(source, ledgers).items():
+            self.connection.execute(f"create or replace temp table {name} as {query}")
+        has_shared = bool(self.connection.execute(event_reading.has_shared_keys_query()).fetchall()[0][0])
+        encoder = EventEncoder(engine(), config, event_reading.arrived(source.columns), self.ranked_at_once)
+        encoder.know(batches(self.connection, event_reading.logged_query(ledgers)))
+        single = event_reading.single_rows_query(source, ledgers, has_shared)
+        frames = list(encoder.rows(batches(self.connection, single)))
+        if has_shared:
+            frames.extend(encoder.shared_rows(batches(self.connection, event_reading.shared_rows_query(source))))
+        return [row for frame in frames for row in rows_of(frame)]
 
     def note(self, events: Sequence[Event], state: str = "accepted") -> None:
         self.deliveries.extend(("statsig", "orders", "log", one.key, one.row_hash, state) for one in events)
@@ -695,12 +707,8 @@ VIEW = config_of(event_name="view")
 
 
 def settled(rows: Sequence[Row]) -> tuple[list[Event], list[RejectedRow]]:
-    events, rejected = [], []
-    for row in rows:
-        event, found = settle_row(row)
-        events.extend([event] if event else [])
-        rejected.extend(found)
-    return events, rejected
+    found = settled_at_once(rows)
+    return events_of(found), rejected_rows(found.rejects)
 
 
 few_rows = st.lists(
@@ -715,11 +723,11 @@ few_rows = st.lists(
 
 
 @settings(max_examples=max(40, settings().max_examples // 2))
-@given(rows=few_rows, parts=st.integers(1, 3))
+@given(rows=few_rows)
 def test_every_row_is_sent_or_rejected_and_no_key_is_sent_twice(
-    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]], parts: int
+    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]]
 ) -> None:
-    ledgers = Ledgers(connection, parts=parts)
+    ledgers = Ledgers(connection)
     columns = Table(EVENTS, rows).create(connection)
     events, rejected = settled(ledgers.rows(VIEW, columns))
     assert len({event.key for event in events}) == len(events)
@@ -738,31 +746,16 @@ def settle_in_reference(row: tuple[Any, ...]) -> bool:
 
 
 @settings(max_examples=max(20, settings().max_examples // 4))
-@given(rows=few_rows, sent=st.sets(st.integers(1, 4)), parts=st.integers(2, 5))
-def test_a_sync_that_is_read_in_parts_is_read_as_a_whole(
-    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]], sent: set[int], parts: int
+@given(rows=few_rows, sent=st.sets(st.integers(1, 4)), at_once=st.integers(1, 4))
+def test_rows_that_share_keys_are_ranked_part_by_part_as_they_are_all_at_once(
+    connection: duckdb.DuckDBPyConnection, rows: list[tuple[Any, ...]], sent: set[int], at_once: int
 ) -> None:
     columns = Table(EVENTS, rows).create(connection)
     deliveries = [("statsig", "orders", "log", str(key), "another hash", "accepted") for key in sent]
-    whole, partial = (Ledgers(connection, list(deliveries), parts=count).rows(VIEW, columns) for count in (1, parts))
-    assert sorted(partial, key=repr) == sorted(whole, key=repr)
-
-
-@given(keys=st.lists(st.none() | st.sampled_from([*"abcdefgh", *NASTY]), max_size=20), count=st.integers(1, 5))
-def test_the_parts_put_together_are_the_rows_and_a_key_is_in_one_of_them(keys: list[str | None], count: int) -> None:
-    with duckdb.connect() as own:
-        own.execute("create table keys as select unnest($1::varchar[]) as key", [keys])
-        queries = [
-            f"select key from keys where {event_reading.Part(number, count).holds('key')}" for number in range(count)
-        ]
-        parts = [[row[0] for row in own.execute(query).fetchall()] for query in queries]
-    assert Counter(key for part in parts for key in part) == Counter(keys)
-    assert sum(len(set(part)) for part in parts) == len(set(keys))
-
-
-def test_no_part_is_larger_than_what_is_hashed_at_once() -> None:
-    assert event_reading.parts(0) == event_reading.parts(500_000) == [event_reading.Part(0, 1)]
-    assert event_reading.parts(1_000_001) == [event_reading.Part(number, 3) for number in range(3)]
+    whole, partial = (
+        Ledgers(connection, list(deliveries), ranked_at_once=number).rows(VIEW, columns) for number in (1_000, at_once)
+    )
+    assert sorted(map(repr, partial)) == sorted(map(repr, whole))
 
 
 @pytest.mark.parametrize("name", ["key", "is_shared", "in_model", "row_hash", "sent_hash", "logged", "source"])

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
-from itertools import pairwise
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sync.core import reasons
-from sync.core.events import (
-    ENVELOPE_BYTES,
-    Event,
-    Row,
-    assemble,
-    custom_problem,
-    is_left_out,
-    is_strict_json,
-    pack,
-    request_body,
-    settle_row,
-)
+from sync.core.compression import compressed
+from sync.core.custom import custom_problem, oddities
+from sync.core.events import EVENTS, is_strict_json, left_out
+from sync.core.packing import ENVELOPE_BYTES, request_body
+from sync.engine.packer import pack
 from sync.spec.model import EventConfig
 from tests.unit.reference_encoder import strict_json
+from tests.unit.settling import Event, Row, events_of, frame_of, settle_row, settled_at_once
 from tests.unit.values import custom_values, texts
 
 MIB = 1024 * 1024
@@ -44,8 +39,11 @@ def row(**known: Any) -> Row:
         "head": HEAD,
         "custom": None,
         "was_sent": False,
-        "is_the_sent_one": False,
         "logged": None,
+        "trimmed": None,
+        "event_name": "view",
+        "copies": 1,
+        "is_chosen": True,
     }
     return Row(**{**usable, **known})
 
@@ -57,7 +55,7 @@ def noted(given_row: Row, retry_rejected: bool = False) -> list[tuple[str, str, 
 
 def test_a_row_without_a_reason_is_an_event() -> None:
     event, rejected = settle_row(row(custom='{"plan":"pro"}'))
-    assert event == Event("1", "h", 0, (HEAD + ',"custom":{"plan":"pro"}}}').encode())
+    assert event == Event("1", "h", 0, (HEAD + ',"custom":{"plan":"pro"}}}').encode(), "view")
     assert rejected == []
 
 
@@ -121,12 +119,12 @@ def test_an_event_that_went_without_two_parts_is_noted_twice() -> None:
 
 
 def test_an_event_may_fill_a_request_and_not_a_byte_more() -> None:
-    fits = assemble(f'{{"user":{{"userID":"{"a" * 10}"', None)
+    fits = f'{{"user":{{"userID":"{"a" * 10}"}}}}'
     longest = 10 + MIB - ENVELOPE_BYTES - len(fits)
     event, rejected = settle_row(row(head=f'{{"user":{{"userID":"{"a" * longest}"'))
     assert (event is not None, rejected) == (True, [])
     assert event is not None
-    assert len(request_body([event])) == MIB
+    assert len(request_body(event.body)) == MIB
     assert noted(row(head=f'{{"user":{{"userID":"{"a" * (longest + 1)}"')) == [
         (reasons.EVENT_TOO_LARGE, reasons.NOT_SENT, 1)
     ]
@@ -255,33 +253,110 @@ def test_no_custom_makes_an_event_that_is_not_strict_json(custom: str) -> None:
     assert strict_json(event.body)["user"]["userID"] == "ann"
 
 
-bodies = st.integers(2, 2000).map(lambda size: b'"' + b"x" * (size - 2) + b'"')
-sizes = st.one_of(bodies, st.sampled_from([MIB - ENVELOPE_BYTES, MIB // 2, MIB // 3]).map(lambda size: b"1" * size))
+@settings(max_examples=max(100, settings().max_examples))
+@given(
+    st.lists(
+        st.none()
+        | texts
+        | st.text(alphabet='{}[]":,\\ntrue0.-e\0')
+        | st.dictionaries(texts, custom_values | st.lists(texts, max_size=3), max_size=3).map(json.dumps)
+        | st.sampled_from(
+            [
+                '{"a":1',
+                '"b":2}',
+                '{"a":1},{"b":2}',
+                '{"a":"',
+                '"}',
+                '{"a":1,"a":2}',
+                '{"at":"10:00"}',
+                '{"n":null}',
+                " ",
+            ]
+        ),
+        max_size=12,
+    )
+)
+@example(['{"a":1', '"b":2}', '{"a":1},{"b":2}'])
+@example(['{"a":"', '"}'])
+@example(['{"a":"}', '{"}', "{}"])
+@example(['{"a":1}{', "}"])
+@example(['{"a":1},{}', "{}"])
+def test_many_customs_checked_at_once_come_to_what_each_comes_to_by_itself(customs: list[str | None]) -> None:
+    found = {one.place: (one.custom, one.problem) for one in oddities(pl.Series("custom", customs, pl.String))}
+    expected = {}
+    for place, custom in enumerate(customs):
+        if custom is not None:
+            kept, problem = custom_problem(custom)
+            if kept != custom.encode():
+                expected[place] = (kept.decode() if kept is not None else None, problem)
+    assert found == expected
+
+
+def test_one_event_that_is_not_strict_json_takes_no_other_with_it() -> None:
+    heads = [HEAD, '{"eventName":NaN,"user":{', HEAD, HEAD]
+    found = settled_at_once([row(key=str(number), head=head) for number, head in enumerate(heads)])
+    assert [event.key for event in events_of(found)] == ["0", "2", "3"]
+    assert found.rejects.select("key", "reason").rows() == [("1", reasons.NOT_STRICT_JSON)]
+
+
+def test_halves_of_an_event_do_not_pass_for_whole_ones() -> None:
+    halves = ['{"eventName":"a","user":{"a":[{', "]}},{"]
+    found = settled_at_once([row(key=str(number), head=head) for number, head in enumerate(halves)])
+    assert found.rejects["reason"].to_list() == [reasons.NOT_STRICT_JSON] * 2
+
+
+bodies = st.integers(2, 2000).map(lambda size: '"' + "x" * (size - 2) + '"')
+sizes = st.one_of(bodies, st.sampled_from([MIB - ENVELOPE_BYTES, MIB // 2, MIB // 3]).map(lambda size: "1" * size))
+
+
+def frames_of(bodies: list[str], cut: int) -> list[pl.DataFrame]:
+    """Events with these bodies, in frames of so many."""
+    rows = [(str(number), "h", "view", None, body, None, False) for number, body in enumerate(bodies)]
+    events = pl.DataFrame(rows, schema=dict(EVENTS), orient="row")
+    return [events.slice(start, cut) for start in range(0, len(bodies), cut)]
 
 
 @settings(max_examples=max(30, settings().max_examples // 2))
-@given(st.lists(sizes, max_size=30), st.integers(0, 1100), st.integers(2, 3000))
-@example([b"1" * (MIB - ENVELOPE_BYTES)] * 3, 0, 2)
-@example([], 500, 2)
-@example([], 501, 2)
-@example([], 1100, 3000)
-def test_batches_put_together_are_the_input_and_keep_statsigs_limits(mixed: list[bytes], more: int, size: int) -> None:
-    events = [Event(str(number), "h", None, body) for number, body in enumerate([*mixed, *[b"2" * size] * more])]
-    batches = list(pack(iter(events)))
-    assert [event for batch in batches for event in batch] == events
-    for batch in batches:
-        assert 1 <= len(batch) <= 500
-        assert len(request_body(batch)) <= MIB
-    for batch, following in pairwise(batches):
-        assert len(batch) == 500 or len(request_body([*batch, following[0]])) > MIB
+@given(st.lists(sizes, max_size=30), st.integers(0, 1100), st.integers(2, 3000), st.sampled_from([7, 499, 5000]))
+@example(["1" * (MIB - ENVELOPE_BYTES)] * 3, 0, 2, 1)
+@example([], 500, 2, 500)
+@example([], 501, 2, 500)
+@example([], 1100, 3000, 200)
+def test_batches_put_together_are_the_input_and_keep_statsigs_limits(
+    mixed: list[str], more: int, size: int, cut: int
+) -> None:
+    bodies = [*mixed, *["2" * size] * more]
+    packed = [one for several in pack(frames_of(bodies, cut), compress=lambda body: body) for one in several]
+    assert [key for one in packed for key in one.lines["key"]] == [str(number) for number in range(len(bodies))]
+    start = 0
+    for number, one in enumerate(packed):
+        count = one.lines.height
+        inside = bodies[start : start + count]
+        assert one.body == request_body(",".join(inside).encode())
+        assert len(one.body) == one.body_bytes <= MIB
+        assert 1 <= count <= 500
+        start += count
+        if number + 1 < len(packed):
+            assert count == 500 or one.body_bytes + 1 + len(bodies[start]) > MIB
+
+
+def test_events_that_are_only_counted_have_no_body() -> None:
+    ((one,),) = pack(frames_of(["{}"], 1), compress=None)
+    assert (one.body, one.body_bytes) == (None, len(request_body(b"{}")))
 
 
 def test_a_request_holds_its_events_and_says_who_sends_them() -> None:
-    events = [Event("1", "h", None, b'{"eventName":"a"}'), Event("2", "h", None, b'{"eventName":"b"}')]
-    found = strict_json(request_body(events))
+    found = strict_json(request_body(b'{"eventName":"a"},{"eventName":"b"}'))
     assert found["events"] == [{"eventName": "a"}, {"eventName": "b"}]
     assert found["statsigMetadata"]["sdkType"] == "statsig-sync"
     assert isinstance(found["statsigMetadata"]["sdkVersion"], str)
+
+
+def test_a_compressed_body_is_the_body_and_always_the_same_bytes() -> None:
+    body = b'{"events":[' + b'{"eventName":"view"},' * 1000 + b"{}]}"
+    assert gzip.decompress(compressed(body)) == body
+    assert compressed(body) == compressed(body)
+    assert len(compressed(body)) < len(body) // 10
 
 
 def config(backfill: Any) -> EventConfig:
@@ -292,7 +367,11 @@ def at(moment: str | None, key: str | None = "1", reason: str | None = None) -> 
     """A row of this moment (UTC)."""
     time = dt.datetime.fromisoformat(moment).replace(tzinfo=dt.timezone.utc).timestamp() if moment else None
     milliseconds = None if time is None else round(time * 1000)
-    return Row(key, "h", milliseconds, reason, None, None, "{", None, False, False, None)
+    return row(key=key, event_time=milliseconds, reason=reason)
+
+
+def is_left_out(one: Row, config: EventConfig) -> bool:
+    return bool(frame_of([one]).select(left_out(config).alias("is_out"))["is_out"][0])
 
 
 @pytest.mark.parametrize(

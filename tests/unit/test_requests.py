@@ -9,8 +9,9 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync.core.compression import compressed
 from sync.core.ledger import LINES
-from sync.core.requests import Request, compressed
+from sync.core.requests import Request
 from tests.unit.simulated import events, ids, keys_of
 
 _EVENTS = st.lists(

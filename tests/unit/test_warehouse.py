@@ -113,35 +113,24 @@ def limit(session: Session) -> str:
     return str(session.value("select current_setting('memory_limit')"))
 
 
-def test_what_may_be_large_is_read_in_little_memory_and_few_threads(file: str) -> None:
-    with warehouse(file, {"threads": 8}).reading() as session:
-        before = limit(session)
-        assert session.in_little_memory(lambda: limit(session)) == "91.5 MiB"
-        assert session.in_little_memory(lambda: session.value("select current_setting('threads')")) == 2
-        assert (limit(session), session.value("select current_setting('threads')")) == (before, 8)
-
-
-def test_what_little_memory_is_too_little_for_is_read_again_with_more(file: str) -> None:
-    with warehouse(file).reading() as session:
-        limits: list[str] = []
-
-        def read() -> Any:
-            limits.append(limit(session))
-            return session.value(LARGE)
-
-        assert session.in_little_memory(read) > 0
-        assert len(set(limits)) > 1
-
-
 @pytest.mark.parametrize("name", ["memory_limit", "max_memory", "MEMORY_LIMIT"])
 def test_a_limit_in_the_profile_stands(file: str, name: str) -> None:
-    with warehouse(file, {name: "64MB"}).reading() as session:
-        assert session.in_little_memory(lambda: limit(session)) == "61.0 MiB"
+    with warehouse(file, {name: "64MB"}).reading() as session, session.in_little_memory():
+        assert limit(session) == "61.0 MiB"
     with (
         pytest.raises(WarehouseError, match="Out of Memory"),
         warehouse(file, {name: "64MB"}).reading() as session,
     ):
-        session.in_little_memory(lambda: session.value(LARGE))
+        session.value(LARGE)
+
+
+def test_what_may_be_large_is_read_in_little_memory_and_few_threads(file: str) -> None:
+    with warehouse(file, {"threads": 8}).reading() as session:
+        before = limit(session)
+        with session.in_little_memory():
+            assert limit(session) == "122.0 MiB"
+            assert session.value("select current_setting('threads')") == 2
+        assert (limit(session), session.value("select current_setting('threads')")) == (before, 8)
 
 
 def test_what_does_not_fit_in_memory_is_in_a_private_folder_and_gone_afterwards(
@@ -184,15 +173,39 @@ def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_go
         assert session.value("select count(*) from log") == 2
 
 
-def test_several_queries_of_one_reading_are_of_one_moment(file: str) -> None:
+def test_several_queries_of_one_moment_find_the_same_time(file: str) -> None:
     with warehouse(file).reading() as session:
 
         def moments() -> list[Any]:
-            return [session.value("select now()") for _ in range(3)]
+            with session.one_moment():
+                streamed = [batch.column("now") for batch in session.batches("select now() as now")]
+                return [session.value("select now()") for _ in range(3)] + [one[0].as_py() for one in streamed]
 
-        first, second = session.in_little_memory(moments), session.in_little_memory(moments)
+        first, second = moments(), moments()
     assert len(set(first)) == len(set(second)) == 1
     assert first[0] < second[0]
+
+
+def test_a_stream_holds_all_rows_and_the_session_answers_again_after_it(file: str) -> None:
+    with warehouse(file).reading() as session:
+        query = "select range as number, 'x' || range as text from range($count)"
+        batches = list(session.batches(query, {"count": 300_000}))
+        assert len(batches) > 1
+        assert sum(batch.num_rows for batch in batches) == 300_000
+        assert pl.concat([pl.DataFrame(one) for one in batches])["number"].to_list() == list(range(300_000))
+        assert session.value("select 1") == 1
+
+
+@pytest.mark.parametrize("row", [0, 250_000], ids=["in the first batch", "in the middle"])
+def test_a_stream_that_fails_is_a_problem_of_the_warehouse_wherever_it_fails(file: str, row: int) -> None:
+    query = f"select case when range = {row} then error('this row is odd') end as odd from range(300_000)"
+    with pytest.raises(WarehouseError, match="this row is odd"), warehouse(file).reading() as session:
+        list(session.batches(query))
+
+
+def test_a_stream_without_rows_has_no_batch(file: str) -> None:
+    with warehouse(file).reading() as session:
+        assert [one.num_rows for one in session.batches("select 1 as one where false") if one.num_rows] == []
 
 
 @pytest.mark.parametrize("settings", [{}, {"default_collation": "nocase"}], ids=["default", "nocase"])

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import duckdb
 import polars as pl
+from arro3.core import RecordBatch, RecordBatchReader
 
 from sync.core import sql
 from sync.core.columns import Column
 from sync.edges.warehouse.dialect import Dialect, roll_back
 from sync.edges.warehouse.extras import Extras
-from sync.edges.warehouse.wording import memory_advice, unreadable
+from sync.edges.warehouse.wording import memory_advice, streaming_error, unreadable
 from sync.errors import UnreadableError, WarehouseError
 
 # Rows per fetch: enough to keep the engine busy, little enough to keep memory flat.
 _FETCH_ROWS = 2_000
-# What DuckDB may cache and hash in memory before it spills to its temporary folder: in general, and where what is
-# read can be of any size. Each thread needs some of it for itself, more where rows are wide.
+
+# What DuckDB may cache and hash in memory before it spills to its temporary folder: in general, and where what is read
+# can be of any size. Each thread needs some of it for itself.
 DEFAULT_MEMORY_LIMIT = "1GB"
-_LITTLE_MEMORY, _FEW_THREADS = ("96MB", "256MB", "1GB"), 2
+_LITTLE_MEMORY, _FEW_THREADS = "128MB", 2
 
 Parameters = Mapping[str, Any]
 Kind = Literal["table", "view"]
-_Found = TypeVar("_Found")
 
 
 class Session:
@@ -198,33 +199,43 @@ class Session:
         self._connection.unregister("_kept")
         return kept
 
-    def in_little_memory(self, read: Callable[[], _Found]) -> _Found:
-        """What ``read`` returns, with as little memory for DuckDB as it can do with.
+    def batches(self, query: str, parameters: Parameters | None = None) -> Iterator[RecordBatch]:
+        """The result of a query as Arrow batches of up to some hundred thousand rows; it streams, as ``rows``.
 
-        Where that is too little, it is read again with more; the profile's own limit stands.
+        The session answers nothing else before the last batch is taken.
         """
-        if self._has_own_limit:
-            return self._at_one_moment(read)
-        threads = int(self.value("select current_setting('threads')"))
-        *smaller, largest = _LITTLE_MEMORY
+        self._extras.attach_named(query)
+        reader = RecordBatchReader.from_stream(self._connection.sql(query, params=dict(parameters or {})))
         try:
-            for memory in smaller:
-                self._limit(memory, min(threads, _FEW_THREADS))
-                with contextlib.suppress(duckdb.OutOfMemoryException):
-                    return self._at_one_moment(read)
-            self._limit(largest, threads)
-            return self._at_one_moment(read)
-        finally:
-            self._limit(DEFAULT_MEMORY_LIMIT, threads)
+            yield from reader
+        except duckdb.Error:
+            raise
+        except Exception as error:
+            # Arrow's streams carry an error as its text alone.
+            raise streaming_error(error) from error
 
-    def _at_one_moment(self, read: Callable[[], _Found]) -> _Found:
-        """What ``read`` returns, in one transaction: several queries of it find the same rows and the same time."""
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """The block is one transaction: its queries find the same rows and the same time. It writes nothing lasting."""
         self.begin()
         try:
-            return read()
+            yield
         finally:
-            # It has written nothing but temporary tables, and after an error nothing else is possible.
+            # After an error nothing else is possible.
             self._roll_back()
+
+    @contextlib.contextmanager
+    def in_little_memory(self) -> Iterator[None]:
+        """The block takes little memory, however much it reads; the profile's own limit stands."""
+        if self._has_own_limit:
+            yield
+            return
+        threads = int(self.value("select current_setting('threads')"))
+        self._limit(_LITTLE_MEMORY, min(threads, _FEW_THREADS))
+        try:
+            yield
+        finally:
+            self._limit(DEFAULT_MEMORY_LIMIT, threads)
 
     def _limit(self, memory: str, threads: int) -> None:
         self._connection.execute(f"set memory_limit = '{memory}'")

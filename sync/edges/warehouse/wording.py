@@ -50,6 +50,13 @@ def told(error: BaseException, path: str, hidden: Iterable[str] = ()) -> str:
     return text[:_MOST]
 
 
+def streaming_error(error: Exception) -> duckdb.Error:
+    """An error in the middle of an Arrow stream, which has only DuckDB's words left, as DuckDB's own."""
+    words = str(error).removeprefix("C Data interface error: ")
+    is_memory = words.startswith("Out of Memory")
+    return duckdb.OutOfMemoryException(words) if is_memory else duckdb.InvalidInputException(words)
+
+
 def memory_advice(error: BaseException) -> str:
     """What to do where memory was too little; empty for another error."""
     return _MORE_MEMORY if isinstance(error, duckdb.OutOfMemoryException) else ""
