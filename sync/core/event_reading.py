@@ -98,6 +98,24 @@ group by {_KEY}
     }
 
 
+# Rows that are looked at to find out how wide rows are, and the bytes that are to be in memory at once.
+_SAMPLED, _BYTES_AT_ONCE = 2_000, 16 * 2**20
+# Rows are wide where they have more bytes than this on average.
+_WIDE = 2_048
+
+
+def width_query(source: EventSource) -> str:
+    """How many bytes the columns of a row have as text, on average of the first rows; null where there are no rows."""
+    columns = (sql.identifier(column.name) for column in source.columns.read)
+    bytes_of_row = " + ".join(f"coalesce(strlen(cast({name} as varchar)), 0)" for name in columns)
+    return f"select avg({bytes_of_row}) from (select * from {source.relation} limit {_SAMPLED})"
+
+
+def rows_at_once(width: float | None) -> int | None:
+    """How many rows of this many bytes to read at once; None where they are narrow, and any number will do."""
+    return None if width is None or width <= _WIDE else max(1, int(_BYTES_AT_ONCE / width))
+
+
 def has_shared_keys_query() -> str:
     """Whether any key stands in several rows."""
     return f"select exists (select 1 from temp.main.{_SHARED})"

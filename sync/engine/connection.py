@@ -10,7 +10,7 @@ import polars as pl
 from arro3.core import RecordBatch, Table
 
 # What DuckDB may hold in memory before it spills to its temporary folder. An Arrow batch is read by one thread anyway.
-_MEMORY_LIMIT, _THREADS = "64MB", 1
+_MEMORY_LIMIT, _THREADS = "256MB", 1
 
 
 class Engine:

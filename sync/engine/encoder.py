@@ -13,8 +13,8 @@ from sync.core.events import ROWS
 from sync.engine.connection import Engine
 from sync.spec.model import EventConfig
 
-# Rows that are encoded at once, and fewer where they are wide: as many as take so many bytes, but some all the same.
-_AT_ONCE, _BYTES_AT_ONCE, _LEAST_AT_ONCE = 16_384, 16 * 2**20, 256
+# Rows that are encoded at once, and fewer where they are wide: as many as take so many bytes.
+_AT_ONCE, _BYTES_AT_ONCE = 16_384, 16 * 2**20
 # Rows that share keys and are ranked at once.
 _RANKED_AT_ONCE = 100_000
 
@@ -127,6 +127,6 @@ def _parts(batches: Iterable[RecordBatch]) -> Iterator[list[RecordBatch]]:
     """Rows to encode at once."""
     for batch in batches:
         fitting = _BYTES_AT_ONCE * batch.num_rows // max(1, batch.nbytes)
-        rows = max(_LEAST_AT_ONCE, min(_AT_ONCE, fitting))
+        rows = max(1, min(_AT_ONCE, fitting))
         for start in range(0, batch.num_rows, rows):
             yield [batch.slice(start, min(rows, batch.num_rows - start))]

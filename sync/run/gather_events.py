@@ -20,9 +20,11 @@ from sync.core.event_reading import (
     arrived,
     has_shared_keys_query,
     logged_query,
+    rows_at_once,
     shared_rows_query,
     single_rows_query,
     temporary_tables,
+    width_query,
 )
 from sync.core.events import left_out, settle, trimmed_counts
 from sync.core.history import KeySource
@@ -110,7 +112,7 @@ def gather_events(
     Without a spool events are only counted, and cannot be sent. Raises ``UnreadableError`` where the model cannot be
     read.
     """
-    with session.one_model(source.relation), session.one_moment():
+    with session.one_model(source.relation):
         return _gather_events(world, source, session, spool, retry_rejected)
 
 
@@ -124,8 +126,10 @@ def _gather_events(
     is_left_out = left_out(config) if past.is_first_run else pl.lit(False)
     intake = _Intake(spool, is_left_out, retry_rejected, past.last_until)
     relation = stored(source, session).relation
-    with closing(Engine()) as engine, session.in_little_memory():
-        rows = _rows(world, source, relation, session, _encoder(engine, config, source))
+    events = EventSource(event_sql.resolve(config, source.columns), relation)
+    at_once = rows_at_once(session.value(width_query(events)))
+    with closing(Engine()) as engine, session.in_little_memory(is_wide=at_once is not None), session.one_moment():
+        rows = _rows(world, source, events, session, (_encoder(engine, config, source), at_once))
         requests = pack(intake.events(rows), None if spool is None else compressed)
         batches = tuple(batch for several in requests for batch in intake.keep(several))
     is_idle = not batches and not past.has_left_nothing
@@ -175,18 +179,20 @@ def _encoder(engine: Engine, config: EventConfig, source: Source) -> EventEncode
 
 
 def _rows(
-    world: World, source: Source, relation: str, session: Session, encoder: EventEncoder
+    world: World, source: Source, events: EventSource, session: Session, how: tuple[EventEncoder, int | None]
 ) -> Iterator[pl.DataFrame]:
-    """The rows that are not settled yet: those with a key of their own, then those that share one."""
-    config = source.sync.config
+    """The rows that are not settled yet: those with a key of their own, then those that share one.
+
+    ``how`` is what encodes them, and how many to read at once.
+    """
+    config, (encoder, at_once) = source.sync.config, how
     assert isinstance(config, EventConfig)  # noqa: S101 - narrows the type
     relations = (world.ledgers[ledger.DELIVERIES], world.ledgers[ledger.REJECT_LOG])
     ledgers = EventLedgers(*relations, source.lineage.condition, config.unknown_then)
-    events = EventSource(event_sql.resolve(config, source.columns), relation)
     for name, query in temporary_tables(events, ledgers).items():
         session.keep(name, query, {})
     has_shared_keys = bool(session.value(has_shared_keys_query()))
     encoder.know(session.batches(logged_query(ledgers)))
-    yield from encoder.rows(session.batches(single_rows_query(events, ledgers, has_shared_keys)))
+    yield from encoder.rows(session.batches(single_rows_query(events, ledgers, has_shared_keys), at_once))
     if has_shared_keys:
-        yield from encoder.shared_rows(session.batches(shared_rows_query(events)))
+        yield from encoder.shared_rows(session.batches(shared_rows_query(events), at_once))

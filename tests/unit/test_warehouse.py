@@ -188,8 +188,8 @@ def test_several_queries_of_one_moment_find_the_same_time(file: str) -> None:
 
 def test_a_stream_holds_all_rows_and_the_session_answers_again_after_it(file: str) -> None:
     with warehouse(file).reading() as session:
-        query = "select range as number, 'x' || range as text from range($count)"
-        batches = list(session.batches(query, {"count": 300_000}))
+        query = "select range as number, 'x' || range as text from range(300_000)"
+        batches = list(session.batches(query))
         assert len(batches) > 1
         assert sum(batch.num_rows for batch in batches) == 300_000
         assert pl.concat([pl.DataFrame(one) for one in batches])["number"].to_list() == list(range(300_000))

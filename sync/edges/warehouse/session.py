@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import duckdb
 import polars as pl
-from arro3.core import RecordBatch, RecordBatchReader
+from arro3.core import RecordBatch, RecordBatchReader, Table
 
 from sync.core import sql
 from sync.core.columns import Column
@@ -199,13 +199,17 @@ class Session:
         self._connection.unregister("_kept")
         return kept
 
-    def batches(self, query: str, parameters: Parameters | None = None) -> Iterator[RecordBatch]:
-        """The result of a query as Arrow batches of up to some hundred thousand rows; it streams, as ``rows``.
+    def batches(self, query: str, rows_at_once: int | None = None) -> Iterator[RecordBatch]:
+        """The result of a query as Arrow batches; it streams, as ``rows``.
 
+        A batch has some hundred thousand rows, or as many as ``rows_at_once`` says, which takes longer: for wide rows.
         The session answers nothing else before the last batch is taken.
         """
         self._extras.attach_named(query)
-        reader = RecordBatchReader.from_stream(self._connection.sql(query, params=dict(parameters or {})))
+        if rows_at_once is not None:
+            yield from self._few_at_once(query, rows_at_once)
+            return
+        reader = RecordBatchReader.from_stream(self._connection.sql(query))
         try:
             yield from reader
         except duckdb.Error:
@@ -213,6 +217,15 @@ class Session:
         except Exception as error:
             # Arrow's streams carry an error as its text alone.
             raise streaming_error(error) from error
+
+    def _few_at_once(self, query: str, rows: int) -> Iterator[RecordBatch]:
+        # DuckDB's own Arrow streams have batches of one size. Python has no times that are infinite, nor nanoseconds.
+        schema = self.frame(f"select * from ({query}) limit 0").schema
+        fetched_as = {name: pl.Int64 if kind.is_temporal() else kind for name, kind in schema.items()}
+        self._execute(f"select {', '.join(map(_as_fetched, schema.items()))} from ({query})")
+        while fetched := self._connection.fetchmany(rows):
+            frame = pl.DataFrame(fetched, schema=fetched_as, orient="row").cast(schema)
+            yield from Table.from_arrow(frame).to_batches()
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[None]:
@@ -225,13 +238,17 @@ class Session:
             self._roll_back()
 
     @contextlib.contextmanager
-    def in_little_memory(self) -> Iterator[None]:
-        """The block takes little memory, however much it reads; the profile's own limit stands."""
+    def in_little_memory(self, is_wide: bool = False) -> Iterator[None]:
+        """The block takes little memory, however many rows it reads; the profile's own limit stands.
+
+        Rows that are wide take more: DuckDB reads some thousand at once.
+        """
         if self._has_own_limit:
             yield
             return
         threads = int(self.value("select current_setting('threads')"))
-        self._limit(_LITTLE_MEMORY, min(threads, _FEW_THREADS))
+        # Each thread holds some thousand rows of its own.
+        self._limit(DEFAULT_MEMORY_LIMIT if is_wide else _LITTLE_MEMORY, 1 if is_wide else min(threads, _FEW_THREADS))
         try:
             yield
         finally:
@@ -260,6 +277,21 @@ class Session:
         """Deletes the rows of a ledger that meet a condition; returns how many. Only ``prune`` deletes."""
         rows = self._execute(f"delete from {relation} where {condition}", parameters).fetchall()
         return int(rows[0][0])
+
+
+def _as_fetched(column: tuple[str, pl.DataType]) -> str:
+    """A column as Python can hold its values: times as the numbers that Arrow has for them, also where infinite."""
+    name, kind = sql.identifier(column[0]), column[1]
+    if not isinstance(kind, pl.Date | pl.Datetime):
+        return name
+    if isinstance(kind, pl.Date):
+        number, infinite = f"date_diff('day', date '1970-01-01', {name})", 2**31 - 1
+    else:
+        number, infinite = f"epoch_{kind.time_unit}({name})", 2**63 - 1
+    return (
+        f"case when isfinite({name}) then {number} when {name} > '1970-01-01' then {infinite}"
+        f" when {name} is not null then -{infinite} end as {name}"
+    )
 
 
 class _ArrowStream:
