@@ -173,7 +173,7 @@ def test_what_has_happened_is_written_down_also_where_the_temporary_folder_is_go
         assert session.value("select count(*) from log") == 2
 
 
-def test_several_queries_of_one_moment_find_the_same_time(file: str) -> None:
+def test_several_queries_of_one_reading_are_of_one_moment(file: str) -> None:
     with warehouse(file).reading() as session:
 
         def moments() -> list[Any]:
