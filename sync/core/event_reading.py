@@ -108,7 +108,7 @@ def width_query(source: EventSource) -> str:
     """How many bytes the columns of a row have as text, on average of the first rows; null where there are no rows."""
     columns = (sql.identifier(column.name) for column in source.columns.read)
     bytes_of_row = " + ".join(f"coalesce(strlen(cast({name} as varchar)), 0)" for name in columns)
-    return f"select avg({bytes_of_row}) from (select * from {source.relation} limit {_SAMPLED})"
+    return f"select avg(bytes) from (select {bytes_of_row} as bytes from {source.relation} limit {_SAMPLED})"
 
 
 def rows_at_once(width: float | None) -> int | None:

@@ -127,7 +127,8 @@ def _gather_events(
     intake = _Intake(spool, is_left_out, retry_rejected, past.last_until)
     relation = stored(source, session).relation
     events = EventSource(event_sql.resolve(config, source.columns), relation)
-    at_once = rows_at_once(session.value(width_query(events)))
+    with session.in_little_memory(is_wide=True):
+        at_once = rows_at_once(session.value(width_query(events)))
     with closing(Engine()) as engine, session.in_little_memory(is_wide=at_once is not None), session.one_moment():
         rows = _rows(world, source, events, session, (_encoder(engine, config, source), at_once))
         requests = pack(intake.events(rows), None if spool is None else compressed)
