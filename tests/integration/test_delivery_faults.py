@@ -17,8 +17,8 @@ import pytest
 from sync import sandbox
 from sync.core.compression import compressed
 from sync.core.delivery import Patience, State
-from sync.core.events import Event, request_body
 from sync.core.ledger import naive_utc
+from sync.core.packing import request_body
 from sync.edges.clock import SystemClock
 from sync.edges.statsig import ConsoleClient, EventsClient
 from sync.errors import ConfigError
@@ -200,9 +200,9 @@ def test_an_answer_that_does_not_come_in_time_is_in_doubt(visits: Project, arriv
 def test_an_answer_that_drips_in_for_too_long_is_in_doubt(arrived: StandIn) -> None:
     arrived.fault("slow_body", seconds=1)
     client = EventsClient(arrived.url, SERVER_SECRET, SystemClock(), Patience(read_seconds=0.3))
-    event = Event("1", "", None, b'{"eventName": "visit", "user": {"userID": "u0"}}')
+    event = b'{"eventName": "visit", "user": {"userID": "u0"}}'
     with closing(client):
-        outcome = client.log_event(compressed(request_body([event])), 1)
+        outcome = client.log_event(compressed(request_body(event)), 1)
     assert (outcome.state, outcome.message) == (State.UNKNOWN, "no answer within the time limit")
     assert arrived.users() == ["u0"]
 

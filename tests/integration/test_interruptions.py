@@ -240,7 +240,9 @@ def test_a_segment_whose_run_was_killed_is_mended_by_the_next_one_at_once(people
 
 
 def test_a_disk_that_is_full_stops_the_run_before_anything_is_sent(events: Project, arrived: StandIn) -> None:
-    """The ledger cannot be written, so the claim fails, and a request without a claim is never made."""
+    """What waits to be sent has no room, nor has a claim, and a request without a claim is never made."""
+    long_key = "repeat('k', 2000) || range"
+    events.table("orders", f"select {long_key} as order_id, 'ann' as user_id from range({_EVENTS})")
     size = os.path.getsize(events.folder / "warehouse.duckdb")
     process = start(events, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     output, error = process.communicate(timeout=120)
@@ -251,7 +253,7 @@ def test_a_disk_that_is_full_stops_the_run_before_anything_is_sent(events: Proje
 
     events.execute(EXPIRE_LEASES)
     events.run()
-    assert arrivals(arrived) == sorted(str(one) for one in range(_EVENTS))
+    assert len(arrivals(arrived)) == _EVENTS
 
 
 def test_a_warehouse_that_is_lost_after_sending_leaves_the_request_in_doubt(

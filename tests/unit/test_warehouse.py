@@ -203,6 +203,22 @@ def test_a_stream_that_fails_is_a_problem_of_the_warehouse_wherever_it_fails(fil
         list(session.batches(query))
 
 
+def test_a_file_can_be_opened_again_after_an_error_in_the_middle_of_a_stream(file: str) -> None:
+    opened = warehouse(file)
+
+    def read() -> None:
+        with opened.reading() as session, session.one_moment():
+            for _ in session.batches("select range from range(1000000)"):
+                raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle") as caught:
+        read()
+    # What the error refers to is still there.
+    assert caught.value.__traceback__ is not None
+    with opened.writing() as session:
+        assert session.value("select 1") == 1
+
+
 def test_a_stream_without_rows_has_no_batch(file: str) -> None:
     with warehouse(file).reading() as session:
         assert [one.num_rows for one in session.batches("select 1 as one where false") if one.num_rows] == []

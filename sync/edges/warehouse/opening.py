@@ -82,7 +82,11 @@ class Warehouse:
     def _open(self, read_only: bool) -> Iterator[Session]:
         connection = self._connect(read_only)
         try:
-            yield self._session(connection, read_only)
+            session = self._session(connection, read_only)
+            try:
+                yield session
+            finally:
+                session.let_go()
         except duckdb.Error as error:
             self._opener.fail(error, self._output.shown)
         finally:

@@ -39,6 +39,7 @@ class Session:
         self._connection, self._extras, self._has_own_limit = connection, extras, has_own_limit
         self._dialect = Dialect(connection)
         self._is_in_transaction = False
+        self._stream: RecordBatchReader | None = None
         self._found_catalog: tuple[frozenset[str], Mapping[tuple[str, str, str], Kind]] | None = None
 
     def begin(self) -> None:
@@ -52,6 +53,8 @@ class Session:
         self._is_in_transaction = False
 
     def _roll_back(self) -> None:
+        # Beside an open stream the connection takes no statement.
+        self.let_go()
         roll_back(self._connection)
         self._is_in_transaction = False
 
@@ -209,14 +212,29 @@ class Session:
         if rows_at_once is not None:
             yield from self._few_at_once(query, rows_at_once)
             return
-        reader = RecordBatchReader.from_stream(self._connection.sql(query))
+        # Nobody else refers to the stream: a file cannot be opened again before it is gone, and what an error refers to
+        # stays.
+        self._stream = RecordBatchReader.from_stream(self._connection.sql(query))
         try:
-            yield from reader
+            while (batch := self._next_batch()) is not None:
+                yield batch
+        finally:
+            self._stream = None
+
+    def _next_batch(self) -> RecordBatch | None:
+        if self._stream is None:
+            return None
+        try:
+            return next(self._stream, None)
         except duckdb.Error:
             raise
         except Exception as error:
             # Arrow's streams carry an error as its text alone.
             raise streaming_error(error) from error
+
+    def let_go(self) -> None:
+        """Lets go of a stream that was not read to its end."""
+        self._stream = None
 
     def _few_at_once(self, query: str, rows: int) -> Iterator[RecordBatch]:
         # DuckDB's own Arrow streams have batches of one size. Python has no times that are infinite, nor nanoseconds.
