@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 
 import duckdb
 import polars as pl
 from arro3.core import RecordBatch, Table
+
+from sync.engine.arrow_stream import ArrowStream
 
 # What DuckDB may hold in memory before it spills to its temporary folder. An Arrow batch is read by one thread anyway.
 _MEMORY_LIMIT, _THREADS = "256MB", 1
@@ -44,16 +45,6 @@ class Engine:
         """What a query finds."""
         return pl.DataFrame(self._connection.sql(query))
 
-    def take(self, name: str, batches: Sequence[RecordBatch]) -> None:
-        """Makes Arrow batches, of which there is at least one, a relation of this name."""
-        self._connection.register(name, _ArrowStream(Table.from_batches(batches)))
-
-
-class _ArrowStream:
-    """A table as nothing but an Arrow stream: so it is read without pyarrow."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._table.__arrow_c_stream__(requested_schema)
+    def take(self, name: str, batch: RecordBatch) -> None:
+        """Makes an Arrow batch a relation of this name."""
+        self._connection.register(name, ArrowStream(Table.from_batches([batch])))

@@ -51,7 +51,7 @@ class EventEncoder:
         """Takes what the reject ledger has: batches of ``key``, ``row_hash`` and ``logged``."""
         self._engine.execute(f"create or replace table {_LOGGED} (key varchar, row_hash varchar, logged varchar)")
         for batch in logged:
-            self._engine.take(_BATCH, [batch])
+            self._engine.take(_BATCH, batch)
             self._engine.execute(f"insert into {_LOGGED} select key, row_hash, logged from {_BATCH}")
             self._has_logged = True
 
@@ -103,7 +103,7 @@ class EventEncoder:
             self._engine.take(_BATCH, part)
             begin = f"insert into {_SHARED}" if count else f"create or replace table {_SHARED} as"
             self._engine.execute(f"{begin} select *, {count} + row_number() over () - 1 as place from ({query})")
-            count += sum(batch.num_rows for batch in part)
+            count += part.num_rows
         return count
 
     def _query(self, also: str) -> str:
@@ -123,10 +123,10 @@ class EventEncoder:
         )
 
 
-def _parts(batches: Iterable[RecordBatch]) -> Iterator[list[RecordBatch]]:
+def _parts(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
     """Rows to encode at once."""
     for batch in batches:
         fitting = _BYTES_AT_ONCE * batch.num_rows // max(1, batch.nbytes)
         rows = max(1, min(_AT_ONCE, fitting))
         for start in range(0, batch.num_rows, rows):
-            yield [batch.slice(start, min(rows, batch.num_rows - start))]
+            yield batch.slice(start, min(rows, batch.num_rows - start))

@@ -15,6 +15,7 @@ from sync.core.columns import Column
 from sync.edges.warehouse.dialect import Dialect, roll_back
 from sync.edges.warehouse.extras import Extras
 from sync.edges.warehouse.wording import memory_advice, streaming_error, unreadable
+from sync.engine.arrow_stream import ArrowStream
 from sync.errors import UnreadableError, WarehouseError
 
 # Rows per fetch: enough to keep the engine busy, little enough to keep memory flat.
@@ -197,7 +198,7 @@ class Session:
 
     def keep_frame(self, name: str, rows: pl.DataFrame) -> str:
         """Keeps a data frame as such a table."""
-        self._connection.register("_kept", _ArrowStream(rows))
+        self._connection.register("_kept", ArrowStream(rows))
         kept = self.keep(name, "select * from _kept", {})
         self._connection.unregister("_kept")
         return kept
@@ -286,7 +287,7 @@ class Session:
         if rows.is_empty():
             return
         names = ", ".join(f'"{name}"' for name in rows.columns)
-        self._connection.register("_appended", _ArrowStream(rows))
+        self._connection.register("_appended", ArrowStream(rows))
         self._execute(f"insert into {relation} ({names}) select {names} from _appended")
         # Not after an error: it would be one more, in a transaction that is over, and hide the first.
         self._connection.unregister("_appended")
@@ -310,13 +311,3 @@ def _as_fetched(column: tuple[str, pl.DataType]) -> str:
         f"case when isfinite({name}) then {number} when {name} > '1970-01-01' then {infinite}"
         f" when {name} is not null then -{infinite} end as {name}"
     )
-
-
-class _ArrowStream:
-    """A data frame as nothing but an Arrow stream: so it is read without pyarrow."""
-
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._frame.__arrow_c_stream__(requested_schema)
